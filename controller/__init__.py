@@ -1,0 +1,1 @@
+"""The centre: fleet, routing, calls, records and alarms."""

@@ -1,0 +1,1 @@
+"""Alarms: opened and closed by one function."""

@@ -1,0 +1,1 @@
+"""Calls in progress: two legs, attempts, records."""

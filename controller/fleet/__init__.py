@@ -1,0 +1,1 @@
+"""What the boxes report, kept in memory."""

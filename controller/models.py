@@ -1,0 +1,238 @@
+"""What the controller's rooms and the pages tell each other about calls: explanation, story, rows.
+
+All are frozen; what is stored as JSON is a pydantic model.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from simrack.wire.messages import AtLine, MediaFigures
+
+
+class _Stored(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Dropped(_Stored):
+    """One candidate that fell out, for people: "lab-01 / 3" and a sentence."""
+
+    candidate: str
+    reason: str
+
+
+class CheckStep(_Stored):
+    """One row of the funnel: how many candidates went in, how many are left, who fell out and why."""
+
+    check: str  # stable reason code, for instance "channel-ready"
+    title: str
+    went_in: int
+    left: int
+    dropped: tuple[Dropped, ...] = ()  # the first 20
+    note: str = ""
+
+
+class OrderedCandidate(_Stored):
+    """One candidate that remained, in order."""
+
+    box: str
+    channel: int
+    iccid: str
+    plan: str
+    criteria: tuple[tuple[str, str], ...] = ()  # (criterion, value) in lexicographic order
+    decided_by: str = ""  # the criterion that put it before the next one
+    outcome: str = ""  # "", "answered", or why the attempt failed
+
+
+class Refusal(_Stored):
+    """Why a call was refused, in the three languages of the field."""
+
+    reason: str  # stable reason code, for instance "no-pattern"
+    sip: int
+    cause: int  # Q.850
+    text: str
+
+
+class Explanation(_Stored):
+    """Why a call went where it went; at most 4 KB as JSON (the rest is recomputed from the version)."""
+
+    config_version: int
+    sender: str
+    called_received: str
+    called: str = ""  # E.164 with "+"
+    calling_received: str = ""
+    calling: str = ""
+    pattern: str = ""
+    targets: tuple[str, ...] = ()
+    steps: tuple[CheckStep, ...] = ()
+    order: tuple[OrderedCandidate, ...] = ()
+    refusal: Refusal | None = None
+    notes: tuple[str, ...] = ()
+
+
+Actor = Literal["sender", "controller", "box", "module", "network"]
+
+
+class LadderLine(_Stored):
+    """One arrow of the signalling ladder, `ms` since the INVITE came in."""
+
+    ms: int
+    source: Actor
+    target: Actor
+    label: str
+    attempt: int = 0
+
+
+class AttemptRow(_Stored):
+    """One candidate tried."""
+
+    attempt: str
+    number: int  # 1, 2, ...
+    box: str
+    channel: int
+    iccid: str = ""
+    started: datetime
+    ended: datetime | None = None
+    cause: int = 0
+    cause_text: str = ""
+    outcome: str = ""
+    talk_ms: int = 0
+    at_log: tuple[AtLine, ...] = ()
+    media: MediaFigures | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RecordRow:
+    """One CDR as lists show it. Durations in ms."""
+
+    call: str
+    direction: Literal["out", "in"]
+    sender: str
+    calling_received: str
+    calling: str
+    called_received: str
+    called: str
+    dialled: str
+    started: datetime
+    alerting: datetime | None
+    answered: datetime | None
+    ended: datetime
+    setup_ms: int
+    ring_ms: int
+    talk_network_ms: int
+    talk_sender_ms: int
+    outcome: Literal["answered", "failed", "refused", "cancelled"]
+    cause: int
+    cause_original: str
+    side: Literal["called", "calling", "rack"]
+    sip_status: int
+    refusal: str
+    box: str
+    channel: int | None
+    iccid: str
+    imsi: str
+    plan: str
+    pattern: str
+    ingress: str
+    egress: str
+    codec: str
+    mos: float | None
+    attempts: int
+    estimated: bool
+    marks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """Everything about one call."""
+
+    record: RecordRow
+    explanation: Explanation | None
+    ladder: tuple[LadderLine, ...]
+    attempts: tuple[AttemptRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RecordFilter:
+    """Filters of the Records page; every field is optional and travels in the URL."""
+
+    text: str = ""  # part of a number, a call id
+    sender: str = ""
+    plan: str = ""
+    box: str = ""
+    outcome: str = ""
+    cause: int | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    sort: str = "-started"
+    page: int = 1
+    per_page: int = 50
+
+
+@dataclass(frozen=True, slots=True)
+class RecordPage:
+    """One page of records and how many there are in all."""
+
+    rows: tuple[RecordRow, ...]
+    total: int
+    page: int
+    per_page: int
+
+
+@dataclass(frozen=True, slots=True)
+class AlarmRow:
+    """One alarm; `closed` None means open."""
+
+    id: int
+    cause: str  # deduplication key, for instance "box-unreachable:lab-01"
+    severity: Literal["critical", "major", "minor"]
+    title: str
+    advice: str
+    opened: datetime
+    closed: datetime | None
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class OpenCallRow:
+    """One call in progress as the database knows it."""
+
+    call: str
+    direction: Literal["out", "in"]
+    sender: str
+    calling: str
+    called: str
+    started: datetime
+    answered: datetime | None
+    box: str
+    channel: int | None
+    plan: str
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """The tiles above the Rack page; ratios are 0..1, None where nothing was counted. `spark` = 24 values, oldest first."""
+
+    calls_hour: int
+    asr_hour: float | None
+    asr_week_ago: float | None
+    acd_s: float | None
+    acd_week_ago_s: float | None
+    pdd_ms: float | None
+    pdd_p95_ms: float | None
+    spark_calls: tuple[int, ...] = ()
+    spark_asr: tuple[float, ...] = ()
+    spark_acd: tuple[float, ...] = ()
+    spark_pdd: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Titles of the configured things by name, so that no page shows a raw id where a name exists."""
+
+    senders: dict[str, str] = field(default_factory=dict)
+    plans: dict[str, str] = field(default_factory=dict)
+    sites: dict[str, str] = field(default_factory=dict)
+    sim_plans: dict[str, str] = field(default_factory=dict)  # ICCID -> plan

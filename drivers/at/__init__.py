@@ -1,0 +1,1 @@
+"""The AT engine: one command at a time, unsolicited lines at any moment."""

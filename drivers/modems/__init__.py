@@ -1,0 +1,1 @@
+"""One folder per module family, holding only its differences."""

@@ -1,0 +1,1 @@
+"""The box: its modules, channels, calls, voice and outbox."""

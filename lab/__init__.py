@@ -1,0 +1,1 @@
+"""The emulated mobile network that demo and tests run on."""

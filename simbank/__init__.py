@@ -1,0 +1,1 @@
+"""Cards and readers (comes with the remote SIM capability)."""

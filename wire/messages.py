@@ -1,0 +1,300 @@
+"""Every message that crosses MQTT, as pydantic models; `asyncapi.py` renders them.
+
+Unknown fields are ignored and an unknown version is refused, so that boxes and controller may differ by
+one release. Times are aware UTC; durations are integers in ms and were measured on a monotonic clock.
+"""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from simrack.wire.channel import ChannelState, Mark
+from simrack.wire.errors import BadMessage, UnknownVersion
+
+VERSION = 1
+
+BoxId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
+Side = Literal["called", "calling", "rack"]
+
+
+class Part(BaseModel):
+    """A value inside a message."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Message(Part):
+    """Anything that is the payload of a topic."""
+
+    v: int = VERSION
+
+    def encode(self) -> bytes:
+        return self.model_dump_json(exclude_none=True).encode()
+
+    @classmethod
+    def decode(cls, payload: bytes | bytearray | str) -> Self:
+        """Parse a payload.
+
+        Raises:
+            UnknownVersion: the sender speaks another message version.
+            BadMessage: the payload is not this message; the text names the field.
+        """
+        try:
+            message = cls.model_validate_json(payload)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_context=False)[0]
+            where = ".".join(str(part) for part in first["loc"]) or "payload"
+            raise BadMessage(f"{cls.__name__}: {where}: {first['msg']}") from error
+        if message.v != VERSION:
+            raise UnknownVersion(f"{cls.__name__}: version {message.v}, this release speaks {VERSION}")
+        return message
+
+
+class Reported(Message):
+    """State: the newest wins, by (boot, seq); a receiver drops older ones."""
+
+    boot: str
+    seq: int = Field(ge=0)
+    at: datetime
+
+
+class BoxStatus(Reported):
+    """Birth, life and last will of a box (`online` false)."""
+
+    box: BoxId
+    online: bool
+    site: str = ""
+    sip: str = ""  # "address:port" where the box takes INVITEs
+    software: str = ""
+    channels: int = 0
+    uptime_s: int = 0
+    clock_offset_ms: int | None = None
+    outbox: int = 0  # facts that wait for the controller
+    link: Literal["loopback", "tunnel", "plain"] = "loopback"
+
+
+class ModuleInfo(Part):
+    """What the module says of itself; the IMEI is read, never written."""
+
+    imei: str = ""
+    manufacturer: str = ""
+    model: str = ""
+    firmware: str = ""
+    driver: str = ""
+    answer_safe: bool = False  # the family has a proven answer signal
+
+
+class SimInfo(Part):
+    """The card in the module."""
+
+    iccid: str
+    imsi: str = ""
+    msisdn: str = ""
+
+
+class NetworkInfo(Part):
+    """Registration and signal; `stat` is the <stat> of 27.007 +CREG."""
+
+    stat: int = 0
+    operator: str = ""
+    technology: str = ""
+    roaming: bool = False
+    signal_dbm: int | None = None
+    cell: str = ""
+    reject_cause: str = ""
+
+
+class CallInfo(Part):
+    """The call that a channel carries."""
+
+    call: str
+    attempt: str
+    direction: Literal["out", "in"]
+    number: str
+    since: datetime
+    connected: datetime | None = None
+
+
+class ChannelReport(Reported):
+    """Everything that the centre needs to know of one channel."""
+
+    box: BoxId
+    channel: int = Field(ge=1)
+    state: ChannelState
+    since: datetime
+    marks: tuple[Mark, ...] = ()
+    module: ModuleInfo | None = None
+    sim: SimInfo | None = None
+    network: NetworkInfo | None = None
+    call: CallInfo | None = None
+    fault: str = ""
+
+
+class FlowFigures(Part):
+    """One direction of a call's voice."""
+
+    packets: int = 0
+    octets: int = 0
+    lost: int = 0
+    late: int = 0
+    concealed: int = 0
+    jitter_ms: float = 0.0
+    level_dbfs: float | None = None
+    levels: tuple[int, ...] = ()  # dBFS once a second, at most 300 values
+
+
+class MediaFigures(Part):
+    """Voice of one attempt as the box measured it."""
+
+    codec: str = ""
+    to_network: FlowFigures = FlowFigures()
+    from_network: FlowFigures = FlowFigures()
+    drift_ppm: float = 0.0
+    mos: float | None = None
+
+
+class AtLine(Part):
+    """One line at the module's port: `ms` since the INVITE reached the box; `>` sent, `<` received."""
+
+    ms: int
+    way: Literal[">", "<"]
+    text: str
+
+
+class CallPart(Part):
+    """The box's part of a record: what the module and the network did for one attempt."""
+
+    kind: Literal["call-part"] = "call-part"
+    call: str
+    attempt: str
+    channel: int
+    iccid: str = ""
+    imsi: str = ""
+    imei: str = ""
+    direction: Literal["out", "in"] = "out"
+    number: str = ""
+    invited: datetime
+    dialled: datetime | None = None
+    alerting: datetime | None = None
+    connected: datetime | None = None
+    released: datetime
+    talk_ms: int = 0  # connect to release at the module
+    ring_ms: int = 0  # dial to connect or release
+    dial_delay_ms: int = 0  # INVITE at the box to the dial command
+    cause: int  # Q.850
+    cause_text: str = ""  # the module's own words
+    side: Side
+    early_media: bool = False
+    media: MediaFigures = MediaFigures()
+    at_log: tuple[AtLine, ...] = ()
+
+
+class FaultPart(Part):
+    """A module or channel went wrong, or came back (`cleared`)."""
+
+    kind: Literal["fault"] = "fault"
+    channel: int
+    reason: str
+    cleared: bool = False
+
+
+class BoxEvent(Message):
+    """One fact; (box, boot, seq) is its id, and the controller stores it once."""
+
+    box: BoxId
+    boot: str
+    seq: int = Field(ge=1)
+    at: datetime
+    offset_ms: int | None = None
+    body: Annotated[CallPart | FaultPart, Field(discriminator="kind")]
+
+
+class AckRange(Part):
+    """Sequences `first` to `last` of one boot are stored."""
+
+    boot: str
+    first: int
+    last: int
+
+
+class EventAck(Message):
+    """The outbox may delete these."""
+
+    box: BoxId
+    ranges: tuple[AckRange, ...]
+
+
+class Command(Message):
+    """Something to do. Refused after `deadline`; doing it twice under one `id` does it once."""
+
+    id: str
+    action: str
+    actor: str
+    deadline: datetime
+    reply_to: str = ""
+    args: dict[str, Any] = Field(default_factory=dict)
+
+
+class CommandReply(Message):
+    """What became of a command."""
+
+    id: str
+    ok: bool
+    error: str = ""
+    result: dict[str, Any] = Field(default_factory=dict)
+
+
+class ControllerStatus(Reported):
+    """Birth, life and last will of the controller."""
+
+    online: bool
+    sip: str = ""
+    config_version: int = 0
+    software: str = ""
+
+
+class ControllerTime(Message):
+    """The controller's wall clock, for the boxes' offset."""
+
+    boot: str
+    seq: int
+    at: datetime
+
+
+class LiveCall(Reported):
+    """A call in progress as pages show it; `state` "ended" takes it off the page."""
+
+    call: str
+    state: Literal["routing", "trying", "ringing", "speaking", "releasing", "ended"]
+    sender: str
+    calling: str = ""
+    called: str = ""
+    started: datetime
+    answered: datetime | None = None
+    box: str = ""
+    channel: int | None = None
+    plan: str = ""
+    attempt: int = 0
+
+
+class AlarmSummary(Reported):
+    """How many alarms are open, worst first."""
+
+    critical: int = 0
+    major: int = 0
+    minor: int = 0
+
+
+class ConfigChanged(Reported):
+    """The configuration version in force."""
+
+    version: int
+
+
+MESSAGES: tuple[type[Message], ...] = (
+    BoxStatus, ChannelReport, BoxEvent, EventAck, Command, CommandReply, ControllerStatus, ControllerTime,
+    LiveCall, AlarmSummary, ConfigChanged,
+)  # fmt: skip
+
+
