@@ -115,6 +115,9 @@ class Leg(Protocol):
     def offer(self, sdp: bytes) -> None:
         """Send a re-INVITE with `sdp`; the answer comes as `Update`."""
 
+    def info(self, content_type: str, body: bytes) -> None:
+        """Send an INFO inside the dialog; its answer is not reported."""
+
     def hang_up(self, cause: int, text: str = "") -> None:
         """End the leg whatever its stage: CANCEL, failure response, or BYE, with a Reason header."""
 

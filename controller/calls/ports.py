@@ -1,0 +1,129 @@
+"""What a call needs from the rest of the controller, as protocols: the store, the router, the SIP stack."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal, Protocol
+
+from simrack.controller.fleet.view import FleetView
+from simrack.controller.models import AttemptRow, Explanation, LadderLine, RecordRow
+from simrack.controller.routing.decision import CallFacts, Decision
+from simrack.sip.legs import Dial, DialogIds, OutgoingLeg
+from simrack.wire.messages import BoxEvent
+
+Direction = Literal["out", "in"]
+
+
+class StoreDown(Exception):
+    """The database can't take a write now; new calls are refused until it can."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenCall:
+    """What is on disk before 100 Trying. (sender, call_id, from_tag) tells one call from another."""
+
+    call: str
+    direction: Direction
+    sender: str
+    call_id: str
+    from_tag: str
+    calling: str
+    called: str
+    ingress: str  # "address:port"
+    started: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Dialogs:
+    """What is on disk before 200 is passed on: enough to end both legs after a restart."""
+
+    answered: datetime
+    attempt: str
+    box: str
+    channel: int | None
+    plan: str
+    sender_leg: DialogIds
+    box_leg: DialogIds
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """Everything that is stored when a call ends, in one transaction that also deletes the open row."""
+
+    record: RecordRow
+    explanation: Explanation | None
+    ladder: tuple[LadderLine, ...]
+    attempts: tuple[AttemptRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SimUsage:
+    """What one SIM carried, from the records: the start of the counters in memory."""
+
+    calls_today: int = 0
+    talk_ms_today: int = 0
+    calls_month: int = 0
+    talk_ms_month: int = 0
+    last_ended: datetime | None = None
+
+
+class CallStore(Protocol):
+    """The one writer of facts. Every method raises `StoreDown` when the database can't take it."""
+
+    async def open_call(self, call: OpenCall) -> None:
+        """Insert the open row."""
+
+    async def connected(self, call: str, dialogs: Dialogs) -> None:
+        """Complete the open row before the sender hears 200."""
+
+    async def finish(self, finished: Finished) -> None:
+        """Delete the open row; insert record, attempts, explanation and ladder."""
+
+    async def take_events(self, events: Sequence[BoxEvent]) -> None:
+        """Store facts once each; a call part completes the `estimated` record of its attempt."""
+
+
+class Router(Protocol):
+    """Routing under the configuration in force."""
+
+    def decide(self, facts: CallFacts, fleet: FleetView) -> Decision:
+        """Candidates in order, or a refusal."""
+
+
+class Dialler(Protocol):
+    """The outgoing half of the SIP stack."""
+
+    def dial(self, dial: Dial) -> OutgoingLeg:
+        """Place a call; its progress comes as events."""
+
+
+@dataclass(frozen=True, slots=True)
+class SenderView:
+    """What the entrance must know of a traffic sender."""
+
+    name: str
+    addresses: tuple[str, ...] = ()  # "192.0.2.1", "192.0.2.0/24", "192.0.2.1:5060"
+    username: str = ""  # digest; "" = by address alone
+    secret: str = field(default="", repr=False)
+
+
+class Senders(Protocol):
+    """Senders of the configuration in force, by what a packet shows."""
+
+    def by_address(self, source: tuple[str, int]) -> str | None:
+        """The sender that this address alone identifies."""
+
+    def may_challenge(self, source: tuple[str, int]) -> bool:
+        """Whether a digest sender may come from this address."""
+
+    def secret_of(self, username: str, source: tuple[str, int]) -> str | None:
+        """The password of a digest user that may come from this address."""
+
+    def by_user(self, username: str) -> str | None:
+        """The sender of a digest user."""
+
+    def knows(self, source: tuple[str, int]) -> bool:
+        """Whether a sender names this address (it is warned about, never banned)."""
+
+
+NO_USAGE: Mapping[str, SimUsage] = {}
