@@ -211,7 +211,8 @@ class MqttBus:
     async def _receive(self, client: aiomqtt.Client) -> None:
         async for message in client.messages:
             payload = message.payload
-            data = payload if isinstance(payload, bytes) else bytes(payload or b"", "utf-8")  # type: ignore[arg-type]
+            # paho always delivers octets; the other types of the annotation are for publishing.
+            data = bytes(payload) if isinstance(payload, bytes | bytearray) else str(payload or "").encode()
             self._handlers.dispatch(message.topic.value, data)
 
     async def _keep_subscriptions(self, client: aiomqtt.Client) -> None:
@@ -279,7 +280,11 @@ class MemoryBus:
         self._handlers.add(pattern, handler)
         if self._up:
             self._replay(pattern)
-        return lambda: self._handlers.remove(pattern, handler) and None
+
+        def undo() -> None:
+            self._handlers.remove(pattern, handler)
+
+        return undo
 
     async def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
         await asyncio.sleep(0)
@@ -372,7 +377,8 @@ class Commander:
         try:
             async with asyncio.timeout(timeout_s):
                 await self._bus.publish(topic, command.encode())
-                return await waiter
+                answer: CommandReply = await waiter
+                return answer
         except TimeoutError:
             raise CommandFailed(f"{action}: no answer within {timeout_s:g} s") from None
         except LinkDown as error:

@@ -1,0 +1,68 @@
+"""`simrack broker`: the embedded MQTT broker, for the boxes of one machine only.
+
+amqtt sends a newly connected client retained messages that match other clients' subscriptions, and binds
+every address unless told otherwise, so it stays on loopback and knows its users by password. As soon as a
+box is elsewhere, use Mosquitto or a clustered broker (docs/dependencies.md).
+"""
+
+import asyncio
+import ipaddress
+import json
+import signal
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import BaseModel, ConfigDict
+
+from simrack.wire.errors import UserError
+
+
+class BrokerSettings(BaseModel):
+    """The broker's file: where to listen, and the argon2 hash of each user's password."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    listen: str = "127.0.0.1:1883"
+    users: Path
+
+
+def _amqtt_config(settings: BrokerSettings) -> dict[str, Any]:
+    return {
+        "listeners": {"default": {"type": "tcp", "bind": settings.listen}},
+        "plugins": {
+            "amqtt.plugins.authentication.FileAuthPlugin": {"password_file": str(settings.users)},
+        },
+    }
+
+
+async def _serve(settings: BrokerSettings) -> None:
+    from amqtt.broker import Broker
+
+    broker = Broker(_amqtt_config(settings))
+    await broker.start()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    typer.echo(json.dumps({"ready": True, "mqtt": settings.listen}))
+    await stop.wait()
+    await broker.shutdown()
+
+
+def broker(
+    config: Annotated[Path, typer.Option(help="TOML with `listen` and `users`, a file of name:argon2-hash lines.")],
+) -> None:
+    """Run the embedded MQTT broker (loopback only)."""
+    from simrack.wire import logs
+    from simrack.wire.tomlfile import load
+
+    logs.configure("broker", level="warning")
+    settings = load(BrokerSettings, config, env_prefix="SIMRACK_BROKER_")
+    host = settings.listen.rpartition(":")[0]
+    if not ipaddress.ip_address(host).is_loopback:
+        raise UserError(
+            f"the embedded broker listens on loopback only, not on {host}",
+            str(config),
+            "Use Mosquitto for boxes on other machines.",
+        )
+    asyncio.run(_serve(settings))
