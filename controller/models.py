@@ -236,3 +236,10 @@ class Names:
     plans: dict[str, str] = field(default_factory=dict)
     sites: dict[str, str] = field(default_factory=dict)
     sim_plans: dict[str, str] = field(default_factory=dict)  # ICCID -> plan
+    imsi_plans: dict[str, str] = field(default_factory=dict)  # IMSI prefix -> plan; the longest wins
+
+    def plan_of(self, iccid: str, imsi: str) -> str:
+        """The plan of a SIM by its card, else by the longest IMSI prefix; "" when none has it."""
+        found = self.sim_plans.get(iccid, "")
+        prefixes = (imsi[:length] for length in range(len(imsi), 0, -1))
+        return found or next((self.imsi_plans[p] for p in prefixes if p in self.imsi_plans), "")
