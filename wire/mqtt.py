@@ -33,7 +33,10 @@ log = structlog.get_logger(__name__)
 
 
 class Bus(Protocol):
-    """Publish and subscribe; handlers run in the loop and must not block."""
+    """Publish and subscribe; handlers run in the loop and must not block.
+
+    A message may come more than once: redelivered, or once for each overlapping pattern (MQTT 3.1.1 3.3.5).
+    """
 
     @property
     def connected(self) -> bool:

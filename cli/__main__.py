@@ -1,0 +1,5 @@
+"""`python -m simrack.cli` is the `simrack` command."""
+
+from simrack.cli.main import main
+
+main()

@@ -1,0 +1,54 @@
+"""Fixtures of the whole suite: loop-blocking detector, processes that end with their test."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from blockbuster import BlockBuster, blockbuster_ctx
+from support import StartProcess, processes
+
+from simrack.wire import logs
+
+
+@pytest.fixture(autouse=True)
+def no_blocking_calls(request: pytest.FixtureRequest) -> Iterator[BlockBuster | None]:
+    """A blocking call in simrack's own coroutines fails the test (quality.md: one loop per process)."""
+    if request.node.get_closest_marker("system"):
+        yield None
+        return
+    with blockbuster_ctx("simrack") as detector:
+        # A traceback in the log reads source files; production loggers do that too, once per bug.
+        for name in ("os.stat", "io.BufferedReader.read", "io.TextIOWrapper.read"):
+            detector.functions[name].can_block_in("linecache.py", {"checkcache", "updatecache"})
+        yield detector
+
+
+@pytest.fixture(autouse=True, scope="session")
+def quiet_logs() -> None:
+    """The log form of production, so that a line that can't be rendered fails here."""
+    logs.configure("test", level="info")
+
+
+@pytest.fixture
+def start_process(tmp_path: Path) -> Iterator[StartProcess]:
+    """Start simrack commands that end with the test."""
+    with processes(tmp_path) as begin:
+        yield begin
+
+
+@pytest.fixture
+async def run_tasks() -> AsyncIterator[Callable[..., asyncio.Task[Any]]]:
+    """Start coroutines that are cancelled at the end of the test."""
+    tasks: list[asyncio.Task[Any]] = []
+
+    def begin(coroutine: Any) -> asyncio.Task[Any]:
+        task: asyncio.Task[Any] = asyncio.ensure_future(coroutine)
+        tasks.append(task)
+        return task
+
+    yield begin
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

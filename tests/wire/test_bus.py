@@ -1,0 +1,207 @@
+"""The message bus: the in-memory twin and the real client pass the same contract.
+
+If one of these fails, rack state on the pages goes stale or a box that died looks alive.
+"""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Protocol
+
+import pytest
+from argon2 import PasswordHasher
+from support import processes
+
+from simrack.wire.errors import CommandFailed, LinkDown
+from simrack.wire.messages import Command, CommandReply
+from simrack.wire.mqtt import Bus, Commander, MemoryBroker, MqttBus, Newest, Stamp, matches
+from simrack.wire.ports import SystemClock, SystemIds
+
+WAIT_S = 10.0
+Run = Callable[[Any], asyncio.Task[Any]]
+
+
+class World(Protocol):
+    def bus(self, client_id: str, *, will: tuple[str, bytes] | None = None) -> Bus: ...
+    def cut(self, bus: Bus, task: asyncio.Task[Any]) -> None: ...
+
+
+class MemoryWorld:
+    def __init__(self) -> None:
+        self.broker = MemoryBroker()
+
+    def bus(self, client_id: str, *, will: tuple[str, bytes] | None = None) -> Bus:
+        return self.broker.bus(client_id, will=will)
+
+    def cut(self, bus: Bus, task: asyncio.Task[Any]) -> None:
+        bus.cut()  # type: ignore[attr-defined]
+
+
+class RealWorld:
+    def __init__(self, port: int) -> None:
+        self.port = port
+
+    def bus(self, client_id: str, *, will: tuple[str, bytes] | None = None) -> Bus:
+        return MqttBus(f"mqtt://tester:secret@127.0.0.1:{self.port}", client_id, will=will, keepalive_s=2)
+
+    def cut(self, bus: Bus, task: asyncio.Task[Any]) -> None:
+        # A socket shut down under the client's feet is a connection lost without DISCONNECT.
+        sock = bus._client._client.socket()  # type: ignore[attr-defined]
+        sock.shutdown(socket.SHUT_RDWR)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def broker_port(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    folder = tmp_path_factory.mktemp("broker")
+    port = free_port()
+    users = folder / "users"
+    users.write_text(f"tester:{PasswordHasher(time_cost=1, memory_cost=1024).hash('secret')}\n")
+    config = folder / "broker.toml"
+    config.write_text(f'listen = "127.0.0.1:{port}"\nusers = "{users}"\n')
+    with processes(folder) as begin:
+        begin("broker", "--config", str(config))
+        yield port
+
+
+@pytest.fixture(params=["memory", "amqtt"])
+async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
+    if request.param == "memory":
+        yield MemoryWorld()
+    else:
+        yield RealWorld(request.getfixturevalue("broker_port"))
+
+
+class Inbox:
+    def __init__(self) -> None:
+        self.queue: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue()
+
+    def __call__(self, topic: str, payload: bytes) -> None:
+        self.queue.put_nowait((topic, payload))
+
+    async def next(self) -> tuple[str, bytes]:
+        async with asyncio.timeout(WAIT_S):
+            return await self.queue.get()
+
+
+async def up(bus: Bus, run: Run) -> asyncio.Task[Any]:
+    ready = asyncio.Event()
+
+    async def connected() -> None:
+        ready.set()
+
+    bus.on_connect(connected)
+    task = run(bus.run())
+    async with asyncio.timeout(WAIT_S):
+        await ready.wait()
+    return task
+
+
+async def test_publish_without_session_says_link_down(world: World) -> None:
+    with pytest.raises(LinkDown):
+        await world.bus("nobody").publish("simrack/v1/test/a", b"x")
+
+
+async def test_message_reaches_every_matching_handler(world: World, run_tasks: Run) -> None:
+    bus, exact, wild = world.bus("one"), Inbox(), Inbox()
+    bus.subscribe("simrack/v1/m/1", exact)
+    await up(bus, run_tasks)
+    bus.subscribe("simrack/v1/m/+", wild)
+    other = world.bus("two")
+    await up(other, run_tasks)
+    await other.publish("simrack/v1/m/1", b"hello")
+    assert await exact.next() == ("simrack/v1/m/1", b"hello")
+    assert await wild.next() == ("simrack/v1/m/1", b"hello")
+
+
+async def test_newcomer_gets_retained_state(world: World, run_tasks: Run) -> None:
+    one = world.bus("one")
+    await up(one, run_tasks)
+    await one.publish("simrack/v1/r/state", b"kept", retain=True)
+    late, inbox = world.bus("late"), Inbox()
+    late.subscribe("simrack/v1/r/+", inbox)
+    await up(late, run_tasks)
+    assert await inbox.next() == ("simrack/v1/r/state", b"kept")
+
+
+async def test_lost_client_leaves_its_will_and_comes_back(world: World, run_tasks: Run) -> None:
+    watcher, inbox = world.bus("watcher"), Inbox()
+    watcher.subscribe("simrack/v1/w/status", inbox)
+    await up(watcher, run_tasks)
+    box, births = world.bus("box", will=("simrack/v1/w/status", b"gone")), 0
+
+    async def birth() -> None:
+        nonlocal births
+        births += 1
+        await box.publish("simrack/v1/w/status", b"here", retain=True)
+
+    box.on_connect(birth)
+    task = await up(box, run_tasks)
+    assert await inbox.next() == ("simrack/v1/w/status", b"here")
+    world.cut(box, task)
+    assert await inbox.next() == ("simrack/v1/w/status", b"gone")
+    assert await inbox.next() == ("simrack/v1/w/status", b"here")
+    assert births == 2
+
+
+async def test_a_handler_that_fails_does_not_end_the_session(world: World, run_tasks: Run) -> None:
+    bus, inbox = world.bus("one"), Inbox()
+
+    def broken(_topic: str, _payload: bytes) -> None:
+        raise ValueError("a bug in a handler")
+
+    bus.subscribe("simrack/v1/b/1", broken)
+    bus.subscribe("simrack/v1/b/+", inbox)
+    await up(bus, run_tasks)
+    await bus.publish("simrack/v1/b/1", b"x")
+    await bus.publish("simrack/v1/b/2", b"y")
+    # A broker may deliver once for each overlapping pattern (MQTT 3.1.1 3.3.5), so "x" may come twice.
+    while (await inbox.next())[1] != b"y":
+        pass
+
+
+async def test_command_gets_its_reply(world: World, run_tasks: Run) -> None:
+    server, client = world.bus("server"), world.bus("client")
+    asked, pending = Inbox(), []
+
+    def serve(topic: str, payload: bytes) -> None:
+        asked(topic, payload)
+        command = Command.decode(payload)
+        reply = CommandReply(id=command.id, ok=True, result={"did": command.action}).encode()
+        pending.append(run_tasks(server.publish(command.reply_to, reply)))
+
+    server.subscribe("simrack/v1/c/command", serve)
+    commander = Commander(client, "client", SystemClock(), SystemIds())
+    await up(server, run_tasks)
+    await up(client, run_tasks)
+    reply = await commander.send("simrack/v1/c/command", "stop", {}, actor="tester")
+    assert reply.ok
+    assert reply.result == {"did": "stop"}
+    with pytest.raises(CommandFailed, match="no answer"):
+        await commander.send("simrack/v1/c/nobody", "stop", {}, actor="tester", timeout_s=0.1)
+
+
+def test_older_state_is_dropped() -> None:
+    newest, stamp = Newest(), Stamp("boot-1")
+    first, second = stamp.next(), stamp.next()
+    assert newest.accept("ch1", *second)
+    assert not newest.accept("ch1", *first)
+    assert not newest.accept("ch1", *second)
+    assert newest.accept("ch2", *first)
+    assert newest.accept("ch1", "boot-2", 1)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "topic", "fits"),
+    [("a/+/c", "a/b/c", True), ("a/+/c", "a/b/d", False), ("a/#", "a/b/c", True), ("a/b", "a/b/c", False),
+     ("a/b/c", "a/b", False), ("+/b", "a/b", True)],
+)  # fmt: skip
+def test_patterns(pattern: str, topic: str, fits: bool) -> None:
+    assert matches(pattern, topic) is fits
+
+
