@@ -1,0 +1,123 @@
+"""Settings of one box: a TOML file, overridden by `SIMRACK_BOX_...` in the environment."""
+
+import ipaddress
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from simrack.wire.errors import UserError
+from simrack.wire.messages import BoxId
+
+Address = tuple[str, int]
+Link = Literal["loopback", "plain"]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class MqttSettings(_Section):
+    """The broker; the password inside the URL is never logged."""
+
+    url: str = "mqtt://127.0.0.1:1883"
+
+
+class SipSettings(_Section):
+    """Where the box takes INVITEs, and the only address that it takes them from."""
+
+    listen: str = "127.0.0.1:0"
+    controller: str = "127.0.0.1:5060"
+
+    @field_validator("listen", "controller")
+    @classmethod
+    def _is_address(cls, value: str) -> str:
+        parse_address(value)
+        return value
+
+
+class RtpSettings(_Section):
+    """Voice: local address and the range of UDP ports, both ends included."""
+
+    host: str = "127.0.0.1"
+    first: int = Field(default=20000, ge=1024, le=65534)
+    last: int = Field(default=20999, ge=1024, le=65535)
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.last <= self.first:
+            raise ValueError(f"last ({self.last}) must be above first ({self.first})")
+        return self
+
+
+class CallSettings(_Section):
+    """Limits for every call of the box; the controller may set lower ones per call."""
+
+    max_ring_s: int = Field(default=120, ge=5, le=600)
+    max_call_s: int = Field(default=7200, ge=10, le=86400)
+    no_media_s: float = Field(default=30.0, ge=1.0, le=3600.0)
+    # A box that hears no controller can't be told to end a call, and nobody may be billed for ever.
+    alone_hours: float = Field(default=2.0, gt=0.0, le=72.0)
+
+
+class ModuleSettings(_Section):
+    """One module: its ports, and the number of the channel that it serves."""
+
+    channel: int = Field(ge=1, le=256)
+    at: str = Field(min_length=1)
+    audio: str = ""
+    driver: str = ""  # "" = ask the module
+    gain_db: float = Field(default=0.0, ge=-20.0, le=20.0)
+
+
+class BoxSettings(_Section):
+    """The whole file. `link` "plain" permits SIP and RTP on private addresses outside a tunnel."""
+
+    box: BoxId
+    site: str = ""
+    data: Path
+    link: Link = "loopback"
+    mqtt: MqttSettings = MqttSettings()
+    sip: SipSettings = SipSettings()
+    rtp: RtpSettings = RtpSettings()
+    calls: CallSettings = CallSettings()
+    module: tuple[ModuleSettings, ...] = ()
+
+    @model_validator(mode="after")
+    def _each_channel_once(self) -> Self:
+        for field in ("channel", "at", "audio"):
+            values = [value for row in self.module if (value := getattr(row, field))]
+            twice = sorted({str(value) for value in values if values.count(value) > 1})
+            if twice:
+                raise ValueError(f"module: {field} {', '.join(twice)} stands twice")
+        return self
+
+
+def parse_address(text: str) -> Address:
+    """`host:port` as a pair; raises ValueError that says what is allowed."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or not port.isdigit() or int(port) > 65535:
+        raise ValueError(f"{text!r} is no address; write host:port, for instance 127.0.0.1:5060")
+    return host.strip("[]"), int(port)
+
+
+def check_link(settings: BoxSettings) -> None:
+    """Refuse a socket that would carry SIP or RTP outside loopback without the site's word.
+
+    Raises:
+        UserError: an address is neither loopback nor permitted by `link`.
+    """
+    for name, host in (("sip.listen", parse_address(settings.sip.listen)[0]), ("rtp.host", settings.rtp.host)):
+        try:
+            address = ipaddress.ip_address(host)
+        except ValueError:
+            raise UserError(f"{name}: {host!r} is no IP address", todo="Write an address, not a name.") from None
+        if address.is_loopback:
+            continue
+        if settings.link != "plain":
+            raise UserError(
+                f"{name} is {host}, which is neither loopback nor inside a tunnel",
+                todo='Set link = "plain" if this network is yours alone; calls then cross it unencrypted.',
+            )
+        if not address.is_private or address.is_unspecified:
+            raise UserError(f"{name} is {host}", todo='link = "plain" permits one private address only.')
