@@ -1,0 +1,116 @@
+"""`simrack cdr`: records from the database, one line each, or one call's story."""
+
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+
+from simrack.cli.output import JsonOption, say, say_json, table
+from simrack.cli.places import StateOption, read_state
+from simrack.wire.errors import UserError
+from simrack.wire.ports import iso_ms
+
+
+def seconds(ms: int) -> str:
+    """Talk time as people read it: `3:42.3`."""
+    minutes, rest = divmod(ms, 60_000)
+    return f"{minutes}:{rest / 1000:04.1f}"
+
+
+def _moment(text: str, name: str) -> datetime | None:
+    if not text:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise UserError(f"{text!r} is no time", name, "Write 2026-11-21 or 2026-11-21T14:30:00Z.") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def cdr(
+    call: Annotated[str, typer.Argument(help="A call's id: show its whole story.")] = "",
+    number: Annotated[str, typer.Option(help="Part of a number.")] = "",
+    sender: Annotated[str, typer.Option(help="A traffic sender's name.")] = "",
+    box: Annotated[str, typer.Option(help="A box's name.")] = "",
+    outcome: Annotated[str, typer.Option(help="answered, failed, refused or cancelled.")] = "",
+    since: Annotated[str, typer.Option(help="First start time (UTC where no zone is given).")] = "",
+    until: Annotated[str, typer.Option(help="Last start time.")] = "",
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many, newest first.")] = 20,
+    state: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List records, or show one call's story: route, attempts, ladder, AT log."""
+    from simrack.controller.models import RecordFilter
+    from simrack.controller.store.queries import Queries
+
+    queries = Queries(str(read_state(state)["database"]))
+    if call:
+        _story(queries, call, as_json)
+        return
+    if outcome not in ("", "answered", "failed", "refused", "cancelled"):
+        raise UserError(f"{outcome!r} is no outcome", "--outcome", "Write answered, failed, refused or cancelled.")
+    page = queries.records(
+        RecordFilter(
+            text=number, sender=sender, box=box, outcome=outcome, since=_moment(since, "--since"),
+            until=_moment(until, "--until"), per_page=limit,
+        )
+    )  # fmt: skip
+    if as_json:
+        say_json({"total": page.total, "records": [asdict(row) for row in page.rows]})
+        return
+    rows = [
+        (
+            iso_ms(r.started), r.sender, r.called or r.called_received, r.outcome, seconds(r.talk_network_ms),
+            f"{r.cause} {r.cause_original}".strip(), f"{r.box} / {r.channel}" if r.box else "", r.call,
+        )
+        for r in page.rows
+    ]  # fmt: skip
+    table(
+        f"{len(page.rows)} of {page.total} records",
+        ("Started (UTC)", "Sender", "Called", "Outcome", "Talk", "Cause", "Channel", "Call"),
+        rows,
+        "No record fits. Place a call with `simrack call NUMBER`, or widen the filter.",
+    )
+
+
+def _story(queries: Any, call: str, as_json: bool) -> None:
+    from simrack.controller.routing.explain_text import explain_text
+
+    story = queries.story(call)
+    if story is None:
+        raise UserError(f"no record of call {call!r}", todo="List them with `simrack cdr`; a call in progress has none yet.")
+    if as_json:
+        say_json(story_json(story))
+        return
+    say(story_text(story, explain_text(story.explanation) if story.explanation else ""))
+
+
+def story_json(story: Any) -> dict[str, Any]:
+    """A story as one JSON document."""
+    return {
+        "record": asdict(story.record),
+        "explanation": story.explanation.model_dump(mode="json") if story.explanation else None,
+        "ladder": [line.model_dump(mode="json") for line in story.ladder],
+        "attempts": [attempt.model_dump(mode="json") for attempt in story.attempts],
+    }
+
+
+def story_text(story: Any, explanation: str) -> str:
+    """A story as text: the record, the ladder, why it went this way, and the module's own lines."""
+    record = story.record
+    lines = [
+        (f"{record.sender} -> {record.called or record.called_received}: {record.outcome}, cause {record.cause}"
+        f" ({record.cause_original}), released by {record.side}"),
+        f"talk {seconds(record.talk_network_ms)} at the network, {seconds(record.talk_sender_ms)} at the sender"
+        + (", estimated" if record.estimated else ""),
+        "",
+        "What happened",
+    ]
+    lines += [f"  {line.ms / 1000:9.3f} s  {line.source:>10} -> {line.target:<10} {line.label}" for line in story.ladder]
+    if explanation:
+        lines += ["", "Why it went this way", *(f"  {line}" for line in explanation.splitlines())]
+    for attempt in story.attempts:
+        lines += ["", f"Attempt {attempt.number}: {attempt.box} / {attempt.channel}, {attempt.outcome or attempt.cause_text}"]
+        lines += [f"  {line.ms:8d} ms {line.way} {line.text}" for line in attempt.at_log]
+    return "\n".join(lines)
