@@ -56,9 +56,14 @@ class Connected:
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """The other side offers a new session (re-INVITE); answer with `accept_update` or `refuse_update`."""
+    """The other side offers a new session (re-INVITE); answer with `accept_update` or `refuse_update`.
+
+    With `answers` it is instead the answer to what we offered (by `offer`, or in a 200 to an INVITE without
+    SDP) and needs none; `sdp` None then means that our offer was refused and the session is as before.
+    """
 
     sdp: bytes | None
+    answers: bool = False
 
 
 @dataclass(frozen=True, slots=True)

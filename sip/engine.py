@@ -1,0 +1,845 @@
+"""The one file that touches the internals of sippy 2.5.0: its transactions, dialogs and timers on asyncio.
+
+Theory. sippy brings RFC 3261 transactions (`SipTransactionManager`), dialogs (`UA`) and client digest, but runs
+them by its own dispatcher with threads around the socket, which reorder messages (reference: fault 1). Here one
+socket is read by the event loop, the dispatcher's timers are run by a tick, and nothing else of the dispatcher
+is used. `Manager` replaces the library's front door: each packet passes `screen` first and reaches the library
+in plain form only. `Agent` is one dialog, and speaks to its owner (`Sink`) in neutral terms. Nothing from the
+library leaves this file.
+
+The faults of the library that are guarded here have a test each in tests/sip/test_faults.py; the functions
+that this file leans on are pinned by fingerprint in tests/sip/test_engine.py.
+"""
+
+import asyncio
+import hashlib
+import socket
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from heapq import heapify
+from importlib import metadata
+from ipaddress import ip_address
+from threading import get_ident
+from typing import Any, ClassVar, Protocol
+
+import structlog
+from sippy import SipTransactionManager as manager_module
+from sippy.CCEvents import (
+    CCEventConnect,
+    CCEventDisconnect,
+    CCEventFail,
+    CCEventGeneric,
+    CCEventPreConnect,
+    CCEventRedirect,
+    CCEventRing,
+    CCEventTry,
+)
+from sippy.Core import EventDispatcher as dispatcher_module
+from sippy.Core.EventDispatcher import ED2
+from sippy.MsgBody import MsgBody
+from sippy.Network_server import Remote_address
+from sippy.SipAddress import SipAddress
+from sippy.SipCallId import SipCallId
+from sippy.SipConf import SipConf
+from sippy.SipContact import SipContact
+from sippy.SipContentType import SipContentType
+from sippy.SipGenericHF import SipGenericHF
+from sippy.SipHeader import SipHeader
+from sippy.SipMsg import SipMsg
+from sippy.SipRequest import SipRequest
+from sippy.SipResponse import SipResponse
+from sippy.SipTransactionManager import (
+    RINGING,
+    SipTMRetransmitO,
+    SipTransaction,
+    SipTransactionManager,
+)
+from sippy.SipURL import SipURL
+from sippy.Time.MonoTime import MonoTime
+from sippy.UA import UA
+from sippy.UacStateCancelling import UacStateCancelling
+from sippy.UacStateTrying import UacStateTrying
+from sippy.UacStateUpdating import UacStateUpdating
+from sippy.UasStateUpdating import UasStateUpdating
+from sippy.UaStateConnected import UaStateConnected
+from sippy.UaStateDisconnected import UaStateDisconnected
+from sippy.UaStateFailed import UaStateFailed
+from sippy.Udp_server import Udp_server_opts
+
+from simrack.sip.errors import AlreadyOpen, LibraryChanged, NotOpen
+from simrack.sip.legs import DialogIds, Headers
+from simrack.sip.screen import ALLOW, Packet, Refusal, encode, reply, screen
+from simrack.wire.ports import Ids
+
+log = structlog.get_logger(__name__)
+
+LIBRARY_VERSION = "2.5.0"
+TICK_S = 0.02  # the library's shortest timer is T1 = 0.5 s: 4 % of it
+T2_S = 4.0  # RFC 3261 17.1.2.2: longest interval between retransmissions
+RECEIVE_BURST = 64  # packets read at one wake-up, so that timers run under a flood
+RECEIVE_BUFFER = 1 << 20  # octets; a second of INVITEs at ten times the admitted rate
+Address = tuple[str, int]
+
+
+class Sink(Protocol):
+    """What the owner of an `Agent` hears, in the order of the wire."""
+
+    def provisional(self, status: int, sdp: bytes | None) -> None:
+        """A 1xx came."""
+
+    def answered(self, sdp: bytes | None, *, crossed: bool) -> None:
+        """A 2xx came; `crossed` when we had already asked to cancel (BYE follows by itself)."""
+
+    def refused(self, status: int, phrase: str, packet: Packet | None) -> None:
+        """The call came to nothing; no packet: time ran out."""
+
+    def released(self, packet: Packet | None) -> None:
+        """BYE or CANCEL came; no packet: the request expired or the dialog broke."""
+
+    def lost(self) -> None:
+        """The ACK never came; a BYE was sent."""
+
+    def offered(self, sdp: bytes | None) -> None:
+        """A re-INVITE came and waits for an answer."""
+
+    def offer_answered(self, sdp: bytes | None) -> None:
+        """The answer to our offer came (None: refused)."""
+
+    def info_received(self, content_type: str, body: bytes) -> None:
+        """An INFO came; it was answered 200."""
+
+
+class Front(Protocol):
+    """Policy of the stack above."""
+
+    def trusted(self, source: Address) -> bool:
+        """Tell whether `X-Simrack-*` headers of this source count."""
+
+    def arrived(self, inbound: "Inbound") -> None:
+        """A new dialog-forming INVITE; nothing was sent yet."""
+
+    def outside(self, packet: Packet, source: Address) -> Refusal:
+        """The answer to any other request outside a dialog."""
+
+    def suspect(self, source: Address, problem: str) -> None:
+        """A packet that could not be used."""
+
+
+class Incoming(SipRequest):
+    """A request of the library that remembers the packet it was made of."""
+
+    packet: Packet
+
+
+class Outcome(SipResponse):
+    """A response of the library that remembers the packet it was made of."""
+
+    packet: Packet
+
+
+class AioUdp:
+    """The library's UDP server, read by the event loop: one socket, no thread, no reordering (fault 1)."""
+
+    transport = "udp"
+
+    def __init__(self, _config: Mapping[str, Any], uopts: Udp_server_opts) -> None:
+        self.uopts = uopts.getCopy()
+        self.skt = socket.socket(uopts.family, socket.SOCK_DGRAM)
+        try:
+            self.skt.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+            self.skt.setblocking(False)
+            self.skt.bind(self.uopts.laddress)
+        except OSError:
+            self.skt.close()
+            raise
+        self.uopts.laddress = self.skt.getsockname()[:2]
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self.skt.fileno(), self._readable)
+
+    def getSIPaddr(self) -> tuple[Address, str]:
+        return self.uopts.laddress, self.transport
+
+    def addr2str(self, address: Address) -> str:
+        return f"udp:{address[0]}:{address[1]}"
+
+    def send_to(self, data: str | bytes, address: Address, _delayed: bool = False) -> None:
+        octets = encode(data) if isinstance(data, str) else data
+        try:
+            self.skt.sendto(octets, address)
+        except OSError as error:
+            # UDP: the transaction's retransmissions and time-out deal with what was not sent.
+            log.warning("sip packet not sent", to=self.addr2str(address), error=str(error))
+
+    def shutdown(self) -> None:
+        if self.skt.fileno() >= 0:
+            self._loop.remove_reader(self.skt.fileno())
+            self.skt.close()
+
+    def _readable(self) -> None:
+        for _ in range(RECEIVE_BURST):
+            try:
+                data, address = self.skt.recvfrom(65535)
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as error:
+                # ICMP errors of earlier sends arrive here; no-response timers decide, not they.
+                log.debug("sip socket", error=str(error))
+                continue
+            self.uopts.data_callback(data, Remote_address(address[:2], "udp"), self, MonoTime())
+            if self.skt.fileno() < 0:
+                return
+
+
+class _Quiet:
+    """The library's message log, switched off: the legs log what matters, with the call's ids."""
+
+    def write(self, *_: object, **__: object) -> None:
+        return
+
+
+class Manager(SipTransactionManager):
+    """Transactions of the library behind a front door of our own."""
+
+    model_udp_server = (AioUdp, Udp_server_opts)
+
+    def __init__(self, config: dict[str, Any], front: Front, ids: Ids) -> None:
+        self._front, self._ids = front, ids
+        super().__init__(config, self._request)
+
+    @property
+    def server(self) -> AioUdp:
+        return next(iter(self.l4r.cache_l2s.values()))
+
+    def handleIncoming(self, data_in: bytes, ra: Remote_address, server: AioUdp, rtime: MonoTime) -> None:
+        """Screen one packet and pass it on; retransmissions are answered from the cache first."""
+        checksum = hashlib.md5(data_in, usedforsecurity=False).digest()
+        if self._repeated(checksum):
+            return
+        screened = screen(data_in, trusted=self._front.trusted(ra.address))
+        packet = screened.packet
+        try:
+            if screened.refusal or packet is None:
+                self._refuse(packet, screened.refusal, ra.address, checksum)
+            elif packet.method:
+                self._take_request(packet, ra, server, rtime, checksum)
+            else:
+                self._take_response(packet, ra, rtime, checksum)
+        except Exception as error:
+            # What one packet makes the library raise must not end the socket's reader.
+            log.exception("sip packet raised", source=ra.address, call_id=packet and packet.first("call-id"))
+            if packet and packet.method not in ("", "ACK"):
+                problem = Refusal(500, "Server Internal Error", type(error).__name__)
+                self._refuse(packet, problem, ra.address, checksum)
+
+    def _repeated(self, checksum: bytes) -> bool:
+        known = self.l1rcache.get(checksum) or self.l2rcache.get(checksum)
+        if known is not None and known.data is not None:
+            self.transmitData(known.userv, known.data, known.address)
+        return known is not None
+
+    def _refuse(
+        self, packet: Packet | None, refusal: Refusal | None, source: Address, checksum: bytes
+    ) -> None:
+        if refusal is None or (packet is None and refusal.problem == "keep-alive"):
+            return
+        self._front.suspect(source, refusal.problem)
+        if packet is None or not refusal.status:
+            return
+        data, address = reply(packet, source, refusal, self._ids.token())
+        self.server.send_to(data, address)
+        self.l1rcache[checksum] = SipTMRetransmitO(self.server, data, address)
+
+    def _take_request(
+        self, packet: Packet, ra: Remote_address, server: AioUdp, rtime: MonoTime, checksum: bytes
+    ) -> None:
+        try:
+            request = Incoming(packet.text())
+            tids = request.getTIds()
+            request.getHFBody("from").getTag(), request.getHFBody("to").getTag(), request.getRURI()
+            _reachable(request, ra.address)
+        except Exception as error:
+            # The library's parser raises whatever it stumbles on; the screen should have caught it.
+            log.info("sip request unreadable", source=ra.address, error=repr(error))
+            refusal = Refusal(400, "Bad Request", "parser") if packet.method != "ACK" else None
+            self._refuse(packet, refusal, ra.address, checksum)
+            return
+        request.packet, request.rtime = packet, rtime
+        via = request.getHFBody("via")
+        if via.getAddr()[0] != ra.address[0] or "rport" in via.params:
+            via.params["received"] = ra.address[0]
+        if "rport" in via.params:
+            via.params["rport"] = str(ra.address[1])
+        request.setSource(ra)
+        self.incomingRequest(request, checksum, tids, server)
+
+    def _take_response(self, packet: Packet, ra: Remote_address, rtime: MonoTime, checksum: bytes) -> None:
+        try:
+            response = Outcome(packet.text())
+            tid = response.getTId(True, True)
+            _reachable(response, ra.address)
+        except Exception as error:
+            log.info("sip response unreadable", source=ra.address, error=repr(error))
+            self._front.suspect(ra.address, "parser")
+            return
+        response.packet, response.rtime = packet, rtime
+        response.setSource(ra)
+        if tid in self.tclient:
+            self.incomingResponse(response, self.tclient[tid], checksum)
+        elif 200 <= packet.status < 300 and response.getHFBody("cseq").getCSeqMethod() == "INVITE":
+            self._stray_answer(response, checksum)
+
+    def _stray_answer(self, response: SipResponse, checksum: bytes) -> None:
+        """Fault 7: a 2xx whose transaction is over. Ours comes again: ACK; a second branch: ACK and BYE."""
+        call_id, local_tag = str(response.getHFBody("call-id")), response.getHFBody("from").getTag()
+        remote_tag = response.getHFBody("to").getTag()
+        agents = [consumer.cobj for consumer in self.req_consumers.get(call_id, ())]
+        agent = next((agent for agent in agents if agent is not None and agent.lTag == local_tag), None)
+        if agent is None:
+            return
+        ack = _in_dialog("ACK", response, response.getHFBody("cseq").getCSeqNum(), agent.local_ua)
+        self.transmitMsg(self.server, ack, ack.getTarget()[0], checksum)
+        if agent.rUri is None or agent.rUri.getTag() != remote_tag:
+            log.info("second answer of a forked call ended", call_id=call_id, remote_tag=remote_tag)
+            number = response.getHFBody("cseq").getCSeqNum() + 1
+            self.newTransaction(_in_dialog("BYE", response, number, agent.local_ua))
+
+    def _request(self, request: Incoming, transaction: SipTransaction) -> None:
+        """A request that belongs to no dialog of ours (the library's request callback)."""
+        packet, source = request.packet, request.getSource()
+        if packet.method == "INVITE" and not packet.to_tag:
+            self._front.arrived(Inbound(self, request, transaction))
+            return
+        refusal = (
+            Refusal(481, "Call/Transaction Does Not Exist", "")
+            if packet.to_tag
+            else self._front.outside(packet, source)
+        )
+        self.answer(request, transaction, refusal)
+
+    def answer(self, request: SipRequest, transaction: SipTransaction, refusal: Refusal) -> None:
+        response = request.genResponse(refusal.status, refusal.phrase, server=self.global_config["user_agent"])
+        response.appendHeaders(_headers(refusal.extra))
+        self.sendResponse(response, transaction)
+
+    def newTransaction(self, msg: SipRequest, *args: Any, **kwargs: Any) -> SipTransaction:
+        """Everything goes by UDP, whatever the peer's URI says in whichever case (faults 2 and 9)."""
+        msg.setTarget((msg.getTarget()[0], "udp"))
+        return super().newTransaction(msg, *args, **kwargs)
+
+    def cancelTransaction(
+        self, t: SipTransaction, extra_headers: Sequence[SipHeader] | None = None
+    ) -> None:
+        """The library forgets a CANCEL's headers when it must wait for the first provisional response."""
+        if t.cancel is None:
+            return
+        if extra_headers and t.state is not RINGING:
+            t.cancel.appendHeaders(extra_headers)
+            extra_headers = None
+        super().cancelTransaction(t, extra_headers)
+
+    def timerA(self, t: SipTransaction) -> None:
+        """Fault 7: the library doubles without end; only a client's INVITE may (RFC 3261 17.1.1.2, 13.3.1.4)."""
+        super().timerA(t)
+        if t.tout > T2_S and not (t.method == "INVITE" and t.tid in self.tclient):
+            t.teA.cancel()
+            t.tout = T2_S
+            t.teA = manager_module.Timeout(self.timerA, T2_S, 1, t)
+
+    def timerG(self, t: SipTransaction) -> None:
+        t.teG = None
+        log.error("an answer with an offer was never acknowledged by us", tid=t.tid)
+
+
+class Inbound:
+    """A new INVITE in the hands of the application; nothing has been sent (fault 8)."""
+
+    def __init__(self, manager: Manager, request: Incoming, transaction: SipTransaction) -> None:
+        self._manager, self._request, self._transaction = manager, request, transaction
+        self._sink: Sink | None = None
+        self.tag = manager._ids.token(8)
+        transaction.cancel_cb = self._cancelled
+        # All responses of one UAS to one request carry the same tag (RFC 3261 8.2.6.2).
+        transaction.r487.getHFBody("to").setTag(self.tag)
+
+    @property
+    def packet(self) -> Packet:
+        return self._request.packet
+
+    @property
+    def source(self) -> Address:
+        return self._request.getSource()
+
+    def listen(self, sink: Sink) -> None:
+        self._sink = sink
+
+    def accept(self, sink: Sink) -> "Agent":
+        """Hand the request to a dialog, which sends 100."""
+        agent = Agent(self._manager, sink, self.tag)
+        result = agent.recvRequest(self._request, self._transaction)
+        assert result is not None, "an INVITE in the idle state always gives its call-backs"
+        self._transaction.cancel_cb, self._transaction.noack_cb = result[1], result[2]
+        return agent
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Send a final failure without making a dialog."""
+        response = self._request.genResponse(
+            refusal.status, refusal.phrase, server=self._manager.global_config["user_agent"]
+        )
+        response.getHFBody("to").setTag(self.tag)
+        response.appendHeaders(_headers(refusal.extra))
+        self._manager.sendResponse(response, self._transaction)
+
+    def drop(self) -> None:
+        """Never answer; retransmissions are absorbed. Only inside `Front.arrived`."""
+        self._transaction.teE.cancel()
+        self._transaction.teE = None  # the manager forgets a transaction without timers by itself
+        self._manager.l1rcache[self._transaction.checksum] = SipTMRetransmitO()
+
+    def _cancelled(self, _rtime: MonoTime, request: Incoming | None) -> None:
+        if self._sink is not None:
+            self._sink.released(request.packet if request is not None else None)
+
+
+class Agent(UA):
+    """One dialog of the library, with its faults 3, 6 and 7 mended, telling its sink in neutral terms."""
+
+    godead_timeout = 32.0  # 64 * T1: answers retransmitted BYEs and second 200s that long
+
+    def __init__(
+        self, manager: Manager, sink: Sink, tag: str, to: Address | None = None,
+        username: str = "", password: str = "",
+    ) -> None:  # fmt: skip
+        super().__init__(
+            manager.global_config, event_cb=self._heard, nh_address=to, ltag=tag,
+            username=username or None, password=password or None,
+        )  # fmt: skip
+        self.local_ua = manager.global_config["user_agent"]
+        self.lContact = SipContact(address=SipAddress(url=SipURL()))
+        self._manager, self._sink = manager, sink
+        self._last: Packet | None = None
+        self._unacked: SipTransaction | None = None
+        self._established = self._answering_offer = False
+        self._bye_later: Sequence[SipHeader] | None = None
+
+    # Commands of the owner
+
+    def dial(
+        self, call_id: str, calling: str, called: str, display: str, sdp: bytes | None, headers: Headers
+    ) -> None:
+        """Send the INVITE."""
+        data = (SipCallId(call_id), calling or None, called, _body(sdp), None, display or None)
+        event = _Try(data)
+        event.extra_headers = _headers([("Allow", ALLOW), *headers])
+        self.recvEvent(event)
+
+    def ring(self) -> None:
+        self.recvEvent(CCEventRing((180, "Ringing", None)))
+
+    def progress(self, sdp: bytes) -> None:
+        self.recvEvent(CCEventRing((183, "Session Progress", _body(sdp))))
+
+    def answer(self, sdp: bytes, headers: Headers) -> None:
+        """Send 200; the dialog stands from now on."""
+        event = CCEventPreConnect((200, "OK", _body(sdp)))
+        event.extra_headers = _headers([("Allow", ALLOW), *headers])
+        self._established = True
+        self.recvEvent(event)
+
+    def fail(self, status: int, phrase: str, headers: Headers) -> None:
+        """Send a final failure."""
+        event = CCEventFail((status, phrase))
+        event.extra_headers = _headers(headers)
+        self.recvEvent(event)
+
+    def release(self, headers: Headers) -> None:
+        """CANCEL or BYE, whichever the stage asks for. A BYE waits for the ACK (RFC 3261 15)."""
+        if self._unacked is not None and self.isConnected():
+            self._bye_later = _headers(headers)
+            return
+        event = CCEventDisconnect()
+        event.extra_headers = _headers(headers)
+        self.recvEvent(event)
+
+    def give_up(self, headers: Headers) -> None:
+        """Cancel towards a silent host: no more INVITEs, but a late answer is still acknowledged and ended."""
+        self.release(headers)
+        if self.tr is not None and self.tr.teA is not None:
+            self.tr.teA.cancel()
+            self.tr.teA = None
+
+    def offer(self, sdp: bytes) -> bool:
+        """Send a re-INVITE; False when another exchange is on (RFC 3261 14.1)."""
+        if not isinstance(self.state, UaStateConnected) or self._unacked is not None:
+            return False
+        request = self.genRequest("INVITE", _body(sdp))
+        self.lSDP = _body(sdp)
+        self.newUacTransaction(request)
+        self.changeState((UacStateUpdating,))
+        return True
+
+    def accept_offer(self, sdp: bytes | None) -> bool:
+        """Answer a re-INVITE 200, or acknowledge an answer that carried an offer; False: nothing waits."""
+        if self.pending_tr is not None:
+            self.recvEvent(CCEventConnect((200, "OK", _body(sdp))))
+            return True
+        if not isinstance(self.state, UasStateUpdating):
+            return False
+        self.lSDP = _body(sdp)
+        self.sendUasResponse(200, "OK", _body(sdp), (self.lContact,), ack_wait=True)
+        self.changeState((UaStateConnected,))
+        return True
+
+    def refuse_offer(self, status: int, phrase: str) -> bool:
+        """Answer a re-INVITE with a failure; the session stays as it was."""
+        if not isinstance(self.state, UasStateUpdating):
+            return False
+        self.sendUasResponse(status, phrase)
+        self.changeState((UaStateConnected,))
+        return True
+
+    def send_info(self, content_type: str, body: bytes) -> None:
+        if self.isConnected():
+            self.newTransaction(self.genRequest("INFO", _body(body, content_type)))
+
+    def dialog(self) -> DialogIds:
+        """The identifiers as they are now (RFC 3261 12.1)."""
+        local = self._manager.server.getSIPaddr()
+        if self.lUri is None or self.rUri is None:
+            return DialogIds("")
+        return DialogIds(
+            call_id=str(self.cId),
+            local_tag=self.lTag,
+            remote_tag=self.rUri.getTag() or "",
+            local_uri=self.lUri.getUrl().localStr(local),
+            remote_uri=self.rUri.getUrl().localStr(local),
+            remote_target=self.rTarget.localStr(local),
+            route_set=tuple(route.localStr(local) for route in self.routes),
+            local_cseq=int(self.lCSeq),
+            remote_address="{}:{}".format(*self.rAddr[0]),
+        )
+
+    # What the network says
+
+    def isYours(
+        self, req: SipRequest | None = None, call_id: str | None = None, from_tag: str | None = None,
+        to_tag: str | None = None,
+    ) -> UA | None:  # fmt: skip
+        """The library ties an early dialog to the INVITE's branch; a dialog is its Call-ID and tags alone."""
+        branch, self.branch = self.branch, None
+        try:
+            return super().isYours(req, call_id, from_tag, to_tag)
+        finally:
+            self.branch = branch
+
+    def recvRequest(self, req: Incoming, sip_t: SipTransaction) -> Any:
+        """Fault 3: the library leaves several requests unanswered; each gets an answer here."""
+        self._last = req.packet
+        method = req.getMethod()
+        if self.state is None:
+            self._unacked = sip_t
+            return super().recvRequest(req, sip_t)
+        if not self._fresh(req):
+            return self._response(req, 500, "Server Internal Error", (("Retry-After", "1"),)), None, None
+        if method == "INVITE" and self.isConnected():
+            return self._reinvite(req, sip_t)
+        if method == "BYE" and (self.isConnected() or method in self.state.recv_request_handlers):
+            self._stop_answering()
+            return super().recvRequest(req, sip_t)
+        return self._plain(req), None, None
+
+    def recvACK(self, req: Incoming) -> None:
+        """The ACK of a 2xx; it may carry the answer to a late offer."""
+        self._unacked = None
+        late, self._answering_offer = self._answering_offer, False
+        if self._bye_later is not None and self.isConnected():
+            event = CCEventDisconnect()
+            event.extra_headers = self._bye_later
+            self.recvEvent(event)
+        elif late:
+            self.rSDP = req.getBody()
+            self._sink.offer_answered(req.packet.sdp)
+
+    def recvResponse(self, resp: SipResponse, tr: SipTransaction) -> None:
+        """Keep the packet for the sink, and see the CANCEL that crosses a 200 through."""
+        self._last = resp.packet if isinstance(resp, Outcome) else None
+        status, phrase = resp.getSCode()
+        cancelling = isinstance(self.state, UacStateCancelling)
+        try:
+            if cancelling and 200 <= status < 300:
+                self._crossed(resp)
+                return
+            super().recvResponse(resp, tr)
+        except Exception:
+            # A challenge that the library can't read, for instance: the call fails with its status.
+            log.exception("sip response raised", call_id=str(self.cId), status=status)
+            self.changeState((UaStateFailed,))
+            self._sink.refused(status, phrase, self._last)
+            return
+        if cancelling and status >= 300:
+            self._sink.refused(status, phrase, self._last)
+
+    def disconnect(self, rtime: MonoTime | None = None, origin: str | None = None) -> None:
+        """The library calls this when the ACK never came."""
+        self._unacked = None
+        if self.isConnected():
+            event = CCEventDisconnect()
+            event.extra_headers = self._bye_later or ()
+            self.recvEvent(event)
+        self._sink.lost()
+
+    def _fresh(self, req: SipRequest) -> bool:
+        number = req.getHFBody("cseq").getCSeqNum()
+        return self.rCSeq is None or number > self.rCSeq
+
+    def _plain(self, req: Incoming) -> SipResponse:
+        method = req.getMethod()
+        self.rCSeq = req.getHFBody("cseq").getCSeqNum()
+        if isinstance(self.state, UaStateDisconnected | UaStateFailed) or self.isDead():
+            status = 200 if method == "BYE" and isinstance(self.state, UaStateDisconnected) else 481
+            return self._response(req, status, "OK" if status == 200 else "Call/Transaction Does Not Exist")
+        if method == "INVITE":
+            # RFC 3261 14.2: the first INVITE has no final response yet.
+            return self._response(req, 500, "Server Internal Error", (("Retry-After", "5"),))
+        if method == "INFO":
+            self._sink.info_received(req.packet.first("content-type"), req.packet.body)
+        if method in ("INFO", "OPTIONS") or (method == "UPDATE" and not req.packet.body):
+            return self._response(req, 200, "OK", (("Allow", ALLOW),))
+        return self._response(req, 405, "Method Not Allowed", (("Allow", ALLOW),))
+
+    def _reinvite(self, req: Incoming, sip_t: SipTransaction) -> Any:
+        """Fault 6: the owner is told of each one, and `accept_offer` or `refuse_offer` answers it."""
+        if not isinstance(self.state, UaStateConnected) or self._unacked is not None:
+            return self._response(req, 491, "Request Pending"), None, None
+        self.rCSeq = req.getHFBody("cseq").getCSeqNum()
+        body = req.getBody()
+        self.uasResp = req.genResponse(100, "Trying", server=self.local_ua)
+        self._manager.sendResponse(self.uasResp, sip_t)
+        self._retarget(req)
+        self._unacked = sip_t
+        sip_t.cancel_cb, sip_t.noack_cb = self._offer_cancelled, self.disconnect
+        if body is not None and self.rSDP is not None and str(body) == str(self.rSDP) and self.lSDP is not None:
+            # A session refresh (RFC 4028 from the other side): nothing changes, nobody need be asked.
+            self.sendUasResponse(200, "OK", self.lSDP, (self.lContact,), ack_wait=True)
+            return None, self._offer_cancelled, self.disconnect
+        self.rSDP = body
+        self._answering_offer = body is None
+        self.changeState((UasStateUpdating,))
+        self._sink.offered(req.packet.sdp)
+        return None, self._offer_cancelled, self.disconnect
+
+    def _retarget(self, req: SipRequest) -> None:
+        """A re-INVITE may move the other side (target refresh, RFC 3261 12.2.2)."""
+        self.rTarget = req.getHFBody("contact").getUrl().getCopy()
+        if not self.routes:
+            self.rAddr = self.rTarget.getTAddr()
+
+    def _offer_cancelled(self, _rtime: MonoTime, _req: SipRequest | None) -> None:
+        """CANCEL of a re-INVITE ends the exchange only; the library would end the call."""
+        self._unacked = None
+        if isinstance(self.state, UasStateUpdating):
+            self.changeState((UaStateConnected,))
+
+    def _stop_answering(self) -> None:
+        """BYE came before the ACK: no more 200s, and no complaint about the ACK."""
+        transaction, self._unacked = self._unacked, None
+        if transaction is not None and transaction.teA is not None and transaction.teD is not None:
+            transaction.teA.cancel()
+            transaction.teA, transaction.noack_cb = None, None
+
+    def _crossed(self, resp: SipResponse) -> None:
+        """CANCEL crossed the 200: the call is answered; the ACK goes out first, then the BYE."""
+        state = self.state
+        if state.te is not None:
+            state.te.cancel()
+            state.te = None
+        UacStateTrying(self).updateRoutes(resp)
+        self.rUri.setTag(resp.getHFBody("to").getTag())
+        self.changeState((UaStateConnected,))
+        self._established = True
+        self._sink.answered(self._last.sdp if self._last else None, crossed=True)
+
+    def _response(
+        self, req: SipRequest, status: int, phrase: str, extra: tuple[tuple[str, str], ...] = ()
+    ) -> SipResponse:
+        response = req.genResponse(status, phrase, server=self.local_ua)
+        response.appendHeaders(_headers(extra))
+        return response
+
+    def _heard(self, event: CCEventGeneric, _ua: UA) -> None:
+        handler = self._handlers.get(type(event))
+        if handler is not None:
+            handler(self, event)
+
+    def _heard_ring(self, event: CCEventGeneric) -> None:
+        self._sink.provisional(event.getData()[0], self._last.sdp if self._last else None)
+
+    def _heard_connect(self, _event: CCEventGeneric) -> None:
+        sdp = self._last.sdp if self._last else None
+        if self._established:
+            self._sink.offer_answered(sdp)
+            return
+        self._established = True
+        self._sink.answered(sdp, crossed=False)
+
+    def _heard_fail(self, event: CCEventGeneric) -> None:
+        if self._established:
+            self._sink.offer_answered(None)
+            return
+        data = event.getData()
+        self._sink.refused(data[0], data[1], self._last)
+
+    def _heard_disconnect(self, _event: CCEventGeneric) -> None:
+        self._sink.released(self._last)
+
+    _handlers: ClassVar[Mapping[type[CCEventGeneric], Callable[["Agent", CCEventGeneric], None]]] = {
+        CCEventRing: _heard_ring,
+        CCEventConnect: _heard_connect,
+        CCEventPreConnect: _heard_connect,
+        CCEventFail: _heard_fail,
+        CCEventRedirect: _heard_fail,
+        CCEventDisconnect: _heard_disconnect,
+    }
+
+
+class Engine:
+    """The library, opened once per process: socket, transactions and timers on the running loop."""
+
+    _running: ClassVar["Engine | None"] = None
+
+    def __init__(self, listen: Address, front: Front, ids: Ids, user_agent: str) -> None:
+        self._listen, self._front, self._ids, self._user_agent = listen, front, ids, user_agent
+        self._manager: Manager | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def manager(self) -> Manager:
+        if self._manager is None:
+            raise NotOpen("the SIP stack is not running")
+        return self._manager
+
+    @property
+    def address(self) -> Address:
+        return self.manager.server.getSIPaddr()[0]
+
+    def open(self) -> None:
+        """Bind and start; OSError when the port is taken, AlreadyOpen, LibraryChanged."""
+        if Engine._running is not None:
+            raise AlreadyOpen("one SIP stack per process")
+        version = metadata.version("sippy")
+        if version != LIBRARY_VERSION:
+            raise LibraryChanged(f"sippy is {version}, written for {LIBRARY_VERSION}")
+        loop = asyncio.get_running_loop()
+        SipConf.autoconvert_tel_url = True  # else a From with a tel: URI could not be parsed
+        ED2.my_ident = get_ident()
+        ED2.callFromThread = lambda callback, *args: loop.call_soon_threadsafe(
+            ED2.dispatchThreadCallback, callback, args
+        )
+        # The library prints tracebacks to stdout, where our processes print their readiness line.
+        manager_module.dump_exception = dispatcher_module.dump_exception = _log_exception
+        config = {
+            "_sip_address": self._listen[0], "_sip_port": self._listen[1], "_sip_logger": _Quiet(),
+            "user_agent": self._user_agent,
+        }  # fmt: skip
+        self._manager = config["_sip_tm"] = Manager(config, self._front, self._ids)
+        Engine._running = self
+        self._tick()
+
+    def close(self) -> None:
+        """Free socket, timers and dialogs, so that another engine can open; nothing more is sent."""
+        if self._manager is None:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._manager.shutdown()
+        for listener in ED2.tlisteners:
+            listener.cleanup()
+        ED2.tlisteners, ED2.twasted = [], 0
+        del ED2.callFromThread
+        self._manager = None
+        Engine._running = None
+
+    def dial(self, sink: Sink, to: Address, username: str, password: str) -> Agent:
+        """A dialog for a call that we place; `Agent.dial` sends the INVITE."""
+        return Agent(self.manager, sink, self._ids.token(8), to, username, password)
+
+    def _tick(self) -> None:
+        ED2.last_ts = MonoTime()
+        ED2.dispatchTimers()
+        if ED2.twasted * 2 > len(ED2.tlisteners):
+            # Cancelled timers stay in the heap until somebody sweeps; the dispatcher's own loop would.
+            ED2.tlisteners = [listener for listener in ED2.tlisteners if listener.cb_func is not None]
+            heapify(ED2.tlisteners)
+            ED2.twasted = 0
+        self._timer = asyncio.get_running_loop().call_later(TICK_S, self._tick)
+
+
+class _Try(CCEventTry):
+    """The order to send an INVITE."""
+
+    def onUacSetupComplete(self, uac: UA) -> None:
+        # With the library's default transport the port 5060 is on the wire in the digest's URI only.
+        uac.rTarget.transport = None
+
+
+class _Plain(SipGenericHF):
+    """A header that goes out as it was given: the library's own classes rewrite or refuse some values."""
+
+    def __init__(self, body: str, name: str) -> None:
+        super().__init__(body, name)
+        self.given, self.parsed = name, True
+
+    def getCopy(self) -> "_Plain":
+        return _Plain(self.body, self.given)
+
+    def getCanName(self, name: str, compact: bool = False) -> str:
+        return self.given
+
+
+def _headers(pairs: Iterable[tuple[str, str]]) -> tuple[SipHeader, ...]:
+    """Headers of the library; ValueError for a value that would start another line."""
+    for name, value in pairs:
+        if any(character in "\r\n\0" for character in name + value):
+            raise ValueError(f"line break in SIP header {name!r}")
+    return tuple(SipHeader(name=name, body=_Plain(value, name)) for name, value in pairs)
+
+
+def _body(octets: bytes | None, kind: str = "application/sdp") -> MsgBody | None:
+    """A body of the library, one character per octet, as `screen.encode` expects it."""
+    if octets is None:
+        return None
+    return MsgBody(octets.decode("latin-1"), SipContentType(kind))
+
+
+def _reachable(message: SipMsg, source: Address) -> None:
+    """Point the Contact of a direct peer behind NAT, or with a host name, at the observed address.
+
+    The library would resolve a name by a blocking call; and an address of a foreign private network leads
+    nowhere. Behind a Record-Route the proxy knows the way.
+    """
+    if not message.countHFs("contact") or message.countHFs("record-route") or message.countHFs("via") > 1:
+        return
+    contact = message.getHFBody("contact")
+    if contact.asterisk:
+        return
+    url = contact.getUrl()
+    try:
+        foreign = ip_address(url.host).is_private and url.host != source[0]
+    except ValueError:
+        foreign = True
+    if foreign:
+        url.host, url.port = source
+
+
+def _in_dialog(method: str, answer: SipResponse, number: int, user_agent: str) -> SipRequest:
+    """A request inside the dialog that a 2xx made, for dialogs that the library has no object for."""
+    url = answer.getHFBody("contact").getUrl().getCopy()
+    routes = [route.getCopy() for route in reversed(answer.getHFBodys("record-route"))]
+    return SipRequest(
+        method=method, ruri=url, to=answer.getHFBCopy("to"), fr0m=answer.getHFBCopy("from"), cseq=number,
+        callid=answer.getHFBCopy("call-id"), routes=routes,
+        target=routes[0].getTAddr() if routes else url.getTAddr(), user_agent=user_agent,
+    )  # fmt: skip
+
+
+def _log_exception(message: str, _file: object = None, extra: object = None) -> None:
+    log.error("sip library raised", message=message, extra=extra, exc_info=sys.exc_info())

@@ -1,0 +1,375 @@
+"""What a packet is worth, before the SIP library sees it: bytes in, a decision out, no I/O.
+
+The library raises, prints or stays silent on much of what the network brings (reference: faults 2 and 4).
+So every packet is taken apart here first. A request that RFC 3261 forbids is answered from its own headers;
+one that passes is written anew in one plain form (no folding, no compact names, no doubled headers), so that
+the library can't read it in another way than this check did.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from email import message_from_bytes
+from email.policy import HTTP
+
+MAX_MESSAGE = 16 * 1024  # four times the largest INVITE that carriers are known to send
+ALLOW = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO"
+SUPPORTED: frozenset[str] = frozenset()  # option tags we honour: 100rel, timer and the like are the edge's
+ACCEPT = "application/sdp"
+OURS = "x-simrack-"
+
+_COMPACT = {
+    "i": "call-id", "m": "contact", "e": "content-encoding", "l": "content-length", "c": "content-type",
+    "f": "from", "s": "subject", "k": "supported", "t": "to", "v": "via", "o": "event", "r": "refer-to",
+    "x": "session-expires", "b": "referred-by", "u": "allow-events",
+}  # fmt: skip
+_ONCE = ("from", "to", "call-id", "cseq", "max-forwards", "content-length", "content-type")
+_TOKEN = re.compile(r"[A-Za-z0-9\-.!%*_+`'~]+")
+_START = re.compile(r"([A-Za-z0-9\-.!%*_+`'~]+) +(\S+(?: \S+)*?) +(SIP/[0-9.]+)", re.IGNORECASE)
+_STATUS = re.compile(r"SIP/2\.0 ([1-6][0-9]{2})(?: (.*))?", re.IGNORECASE)
+_URI = re.compile(r"(?i:sips?):(?:[^\s<>\"@]*@)?(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.\-]+)(?::[0-9]{1,5})?(?:[;?][^\s<>\"]*)?")
+_VIA = re.compile(
+    r"SIP\s*/\s*2\.0\s*/\s*[A-Za-z0-9]+\s+(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.\-]+)\s*(?::\s*([0-9]{1,5}))?\s*(?:;.*)?",
+    re.IGNORECASE | re.DOTALL,
+)
+# C0 controls but tab, DEL, and what Python's splitlines() takes for line ends.
+_CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f\x85\u2028\u2029]")
+_AROUND = re.compile(r"\s*([;=])\s*")
+
+
+@dataclass(frozen=True, slots=True)
+class Packet:
+    """One SIP message taken apart. Names are lower case and long; values unfolded, in their order."""
+
+    method: str  # "" for a response
+    uri: str
+    status: int  # 0 for a request
+    phrase: str
+    headers: tuple[tuple[str, str], ...]
+    body: bytes = b""
+    version: str = "SIP/2.0"
+
+    def all(self, name: str) -> list[str]:
+        return [value for key, value in self.headers if key == name]
+
+    def first(self, name: str) -> str:
+        return next((value for key, value in self.headers if key == name), "")
+
+    @property
+    def to_tag(self) -> str:
+        return tag_of(self.first("to"))
+
+    @property
+    def sdp(self) -> bytes | None:
+        """The session description, also when it is one part of several (RFC 3261 7.4.1)."""
+        kind = media_type(self.first("content-type"))
+        if not self.body or kind == ACCEPT:
+            return self.body or None
+        if kind.startswith("multipart/"):
+            return _part(self.first("content-type"), self.body)
+        return None
+
+    def text(self) -> str:
+        """The message in its plain form; each octet of the body is one character (`encode` undoes it)."""
+        start = f"{self.method} {self.uri} SIP/2.0" if self.method else f"SIP/2.0 {self.status} {self.phrase}"
+        lines = [start, *(f"{name}: {value}" for name, value in self.headers if name != "content-length")]
+        return "\r\n".join([*lines, f"content-length: {len(self.body)}", "", self.body.decode("latin-1")])
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """The answer to a request that must not go further. Status 0: say nothing."""
+
+    status: int
+    phrase: str
+    problem: str
+    extra: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Screened:
+    """A packet (None when not even its lines could be read) and the reason not to use it, if any."""
+
+    packet: Packet | None
+    refusal: Refusal | None = None
+
+
+@dataclass
+class _Bad(Exception):
+    problem: str
+    status: int = 400
+    phrase: str = ""
+    extra: tuple[tuple[str, str], ...] = field(default=())
+
+
+def screen(data: bytes, *, trusted: bool) -> Screened:
+    """Take `data` apart and check it (RFC 3261 7, 8.2, 18.3); strip `X-Simrack-*` unless `trusted`."""
+    if not data.strip(b"\r\n\x00 "):
+        return Screened(None, _silence("keep-alive"))
+    try:
+        packet = _take_apart(data, trusted)
+    except _Bad as bad:
+        return Screened(None, _silence(bad.problem))
+    try:
+        if packet.method:
+            _check_request(packet, len(data))
+        else:
+            _check_response(packet)
+    except _Bad as bad:
+        if not packet.method or packet.method == "ACK" or not _answerable(packet):
+            return Screened(packet, _silence(bad.problem))
+        phrase = bad.phrase or f"Bad Request - {bad.problem}"
+        return Screened(packet, Refusal(bad.status, phrase, bad.problem, bad.extra))
+    return Screened(packet)
+
+
+def reply(
+    packet: Packet, source: tuple[str, int], refusal: Refusal, tag: str
+) -> tuple[bytes, tuple[str, int]]:
+    """The response to a request, from its own headers alone, and where it goes (RFC 3261 8.2.6, 18.2.2)."""
+    vias = packet.all("via")
+    to = packet.first("to")
+    lines = [f"SIP/2.0 {refusal.status} {refusal.phrase}", f"Via: {mark_via(vias[0], source)}"]
+    lines += [f"Via: {via}" for via in vias[1:]]
+    lines += [f"From: {packet.first('from')}", f"To: {to if tag_of(to) else to + ';tag=' + tag}"]
+    lines += [f"Call-ID: {packet.first('call-id')}", f"CSeq: {packet.first('cseq')}"]
+    lines += [f"{name}: {value}" for name, value in refusal.extra]
+    data = "\r\n".join([*lines, "Content-Length: 0", "", ""]).encode("utf-8", "surrogateescape")
+    return data, _return_address(vias[0], source)
+
+
+def encode(text: str) -> bytes:
+    """The octets of a message of the library: headers are UTF-8, the body has one character per octet."""
+    head, separator, body = text.partition("\r\n\r\n")
+    return (head + separator).encode("utf-8", "surrogateescape") + body.encode("latin-1", "replace")
+
+
+def tag_of(address: str) -> str:
+    """The tag of a From or To value."""
+    match = re.search(r";\s*tag\s*=\s*([^\s;,>]+)", address.rpartition(">")[2], re.IGNORECASE)
+    return match.group(1) if match else ""
+
+
+def uri_of(address: str) -> str:
+    """The URI inside a name-addr or addr-spec."""
+    match = re.search(r"<([^>]*)>", address)
+    return match.group(1).strip() if match else address.split(";")[0].strip()
+
+
+def user_of(uri: str) -> str:
+    """The user part of a sip or tel URI, percent escapes undone, without its parameters."""
+    scheme, _, rest = uri.partition(":")
+    user = rest if scheme.lower() == "tel" else rest.rpartition("@")[0].partition(":")[0]
+    plain = re.sub(r"%([0-9A-Fa-f]{2})", lambda found: chr(int(found.group(1), 16)), user.partition(";")[0])
+    return _CONTROL.sub("", plain)
+
+
+def media_type(value: str) -> str:
+    return value.partition(";")[0].strip().lower()
+
+
+def mark_via(via: str, source: tuple[str, int]) -> str:
+    """The topmost Via with `received` and `rport` filled in (RFC 3261 18.2.1, RFC 3581 4)."""
+    marked = re.sub(r";\s*rport\s*(?==|;|$)(=[0-9]*)?", f";rport={source[1]}", via, flags=re.IGNORECASE)
+    host = _VIA.fullmatch(via)
+    if (host and host.group(1) != source[0]) or marked != via:
+        marked = re.sub(r";\s*received\s*=[^;]*", "", marked, flags=re.IGNORECASE) + f";received={source[0]}"
+    return marked
+
+
+def _return_address(via: str, source: tuple[str, int]) -> tuple[str, int]:
+    match = _VIA.fullmatch(via)
+    if re.search(r";\s*rport\b", via, re.IGNORECASE) or not match:
+        return source
+    return source[0], int(match.group(2) or 5060)
+
+
+def _silence(problem: str) -> Refusal:
+    return Refusal(0, "", problem)
+
+
+def _take_apart(data: bytes, trusted: bool) -> Packet:
+    head, body = _halves(data)
+    start, *lines = head.decode("utf-8", "surrogateescape").split("\n")
+    headers = tuple(
+        (name, value)
+        for name, value in _headers(_unfolded(line.removesuffix("\r") for line in lines))
+        if trusted or not name.startswith(OURS)
+    )
+    start = start.removesuffix("\r")
+    length = next((value for name, value in headers if name == "content-length"), "")
+    if length.isascii() and length.isdigit():
+        body = body[: int(length)]  # RFC 3261 18.3: what follows in the datagram is not the message's
+    status = _STATUS.fullmatch(start)
+    if status:
+        return Packet("", "", int(status.group(1)), _CONTROL.sub(" ", status.group(2) or ""), headers, body)
+    request = _START.fullmatch(start)
+    if not request:
+        raise _Bad("start line")
+    return Packet(request.group(1), request.group(2), 0, "", headers, body, request.group(3).upper())
+
+
+def _halves(data: bytes) -> tuple[bytes, bytes]:
+    """Head and body; leading empty lines are allowed (RFC 3261 7.5)."""
+    data = data.lstrip(b"\r\n")
+    match = re.search(rb"\r?\n\r?\n", data)
+    if not match:
+        raise _Bad("no end of headers")
+    return data[: match.start()], data[match.end() :]
+
+
+def _unfolded(lines: Iterator[str]) -> Iterator[str]:
+    held = ""
+    for line in lines:
+        if line[:1] in (" ", "\t") and held:
+            held += " " + line.strip()
+            continue
+        if held:
+            yield held
+        held = line
+    if held:
+        yield held
+
+
+def _headers(lines: Iterator[str]) -> Iterator[tuple[str, str]]:
+    """Name and value of each line; a line without either becomes the name "", which the checks refuse."""
+    for line in lines:
+        name, colon, value = line.partition(":")
+        name = name.strip().lower()
+        if not colon or not _TOKEN.fullmatch(name) or _CONTROL.search(value):
+            yield "", _CONTROL.sub(" ", line)
+            continue
+        name = _COMPACT.get(name, name)
+        value = value.strip()
+        if name == "via":
+            yield from ((name, part.strip()) for part in value.split(","))
+        else:
+            yield name, _tidy(value) if name in ("from", "to") else value
+
+
+def _tidy(address: str) -> str:
+    """An address whose parameters have no white space around `;` and `=`: the library keeps it in the name."""
+    head, bracket, parameters = address.rpartition(">")
+    return head + bracket + _AROUND.sub(r"\1", parameters).strip()
+
+
+def _answerable(packet: Packet) -> bool:
+    """A response needs these to find its way (RFC 3261 8.2.6.2)."""
+    vias = packet.all("via")
+    return bool(vias and _VIA.fullmatch(vias[0]) and packet.first("cseq") and packet.first("call-id"))
+
+
+def _check_request(packet: Packet, size: int) -> None:
+    if packet.version != "SIP/2.0":
+        raise _Bad("version", 505, "Version Not Supported")
+    if size > MAX_MESSAGE:
+        raise _Bad("size", 513, "Message Too Large")
+    if not re.match(r"(?i:sips?):", packet.uri) and re.match(r"[A-Za-z][A-Za-z0-9+.\-]*:", packet.uri):
+        raise _Bad("request URI scheme", 416, "Unsupported URI Scheme")
+    if not _URI.fullmatch(packet.uri):
+        raise _Bad("request URI")
+    _check_common(packet)
+    _check_length(packet)
+    if _cseq(packet)[1] != packet.method:
+        raise _Bad("CSeq method")
+    if not tag_of(packet.first("from")):
+        raise _Bad("From tag")
+    hops = packet.first("max-forwards")
+    if hops and not (hops.isascii() and hops.isdigit() and int(hops) <= 255):
+        raise _Bad("Max-Forwards")
+    if packet.method not in ("ACK", "CANCEL"):
+        _check_require(packet)
+    if packet.method == "INVITE":
+        _check_invite(packet)
+
+
+def _check_response(packet: Packet) -> None:
+    _check_common(packet)
+    _check_length(packet)
+    _cseq(packet)
+    if len(packet.all("via")) != 1:
+        raise _Bad("not one Via")  # RFC 3261 8.1.3.3: it was meant for somebody else
+    if 200 <= packet.status < 300 and _cseq(packet)[1] == "INVITE":
+        _check_contact(packet)
+        if not packet.to_tag:
+            raise _Bad("To tag")  # no dialog can be made of it (RFC 3261 12.1)
+
+
+def _check_common(packet: Packet) -> None:
+    if not all(name for name, _ in packet.headers):
+        raise _Bad("header line")
+    for name in _ONCE:
+        if len(packet.all(name)) > 1:
+            raise _Bad(f"two {name} headers")
+    for name in ("via", "from", "to", "call-id", "cseq"):
+        if not packet.first(name):
+            raise _Bad(f"no {name} header")
+    for via in packet.all("via"):
+        if not _VIA.fullmatch(via):
+            raise _Bad("Via")
+    for name in ("from", "to"):
+        _check_address(packet.first(name), name)
+    if not re.fullmatch(r"[!-~]+", packet.first("call-id")):
+        raise _Bad("Call-ID")
+
+
+def _check_address(value: str, name: str) -> None:
+    outside = re.sub(r"<[^>]*>", "", value)
+    if re.sub(r"\\.", "", outside).count('"') % 2 or value.count("<") != value.count(">"):
+        raise _Bad(f"{name} address")
+    if not re.match(r"[A-Za-z][A-Za-z0-9+.\-]*:[^\s<>]+$", uri_of(value)):
+        raise _Bad(f"{name} URI")
+
+
+def _check_contact(packet: Packet) -> None:
+    contacts = packet.all("contact")
+    if not contacts:
+        raise _Bad("no Contact header")
+    uri = uri_of(contacts[0])
+    if len(contacts) > 1 or not _URI.fullmatch(uri):
+        raise _Bad("Contact")
+
+
+def _cseq(packet: Packet) -> tuple[int, str]:
+    match = re.fullmatch(r"([0-9]{1,10})\s+(\S+)", packet.first("cseq"))
+    if not match or int(match.group(1)) >= 2**31:  # RFC 3261 8.1.1.5
+        raise _Bad("CSeq")
+    return int(match.group(1)), match.group(2)
+
+
+def _check_length(packet: Packet) -> None:
+    length = packet.first("content-length")
+    if not length:
+        return
+    if not (length.isascii() and length.isdigit()):
+        raise _Bad("Content-Length")
+    if int(length) > len(packet.body):
+        raise _Bad("Content-Length larger than the message")
+
+
+def _check_require(packet: Packet) -> None:
+    asked = [tag.strip() for value in packet.all("require") for tag in value.split(",") if tag.strip()]
+    unknown = [tag for tag in asked if tag.lower() not in SUPPORTED]
+    if unknown:
+        raise _Bad("Require", 420, "Bad Extension", (("Unsupported", ", ".join(unknown)),))
+
+
+def _check_invite(packet: Packet) -> None:
+    _check_contact(packet)
+    if not packet.body:
+        return
+    encoding = packet.first("content-encoding").lower()
+    if encoding not in ("", "identity"):
+        raise _Bad("Content-Encoding", 415, "Unsupported Media Type", (("Accept-Encoding", "identity"),))
+    kind = media_type(packet.first("content-type"))
+    if kind != ACCEPT and not (kind.startswith("multipart/") and packet.sdp):
+        raise _Bad("Content-Type", 415, "Unsupported Media Type", (("Accept", ACCEPT),))
+
+
+def _part(content_type: str, body: bytes) -> bytes | None:
+    head = f"Content-Type: {content_type}\r\n\r\n".encode("utf-8", "surrogateescape")
+    for part in message_from_bytes(head + body, policy=HTTP).walk():
+        if part.get_content_type() == ACCEPT:
+            payload = part.get_payload(decode=True)
+            return payload if isinstance(payload, bytes) else None
+    return None

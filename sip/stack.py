@@ -1,0 +1,116 @@
+"""The SIP stack of a process: listens, admits, and turns messages into neutral legs.
+
+Callers see the types of `sip.legs` only. One stack per process (the library is a singleton); after `stop`
+another may start.
+"""
+
+from collections.abc import Callable
+from enum import Enum
+
+import structlog
+
+from simrack.sip.calls import SipIncomingLeg, SipLeg, SipOutgoingLeg
+from simrack.sip.engine import Address, Engine, Inbound
+from simrack.sip.legs import Dial, IncomingLeg, OutgoingLeg
+from simrack.sip.screen import ACCEPT, ALLOW, Packet, Refusal
+from simrack.wire.errors import UserError
+from simrack.wire.ports import Clock, Ids
+
+log = structlog.get_logger(__name__)
+
+# Long enough that a sender's retry finds the burst over, short enough that it comes back at all.
+RETRY_AFTER_S = 5
+
+
+class Admission(Enum):
+    """What becomes of a new INVITE before anybody looks at it."""
+
+    ACCEPT = "accept"
+    OVERLOAD = "overload"  # 503 with Retry-After
+    DROP = "drop"  # never answered: banned sources
+
+
+class SipStack:
+    """SIP over one UDP socket.
+
+    `on_invite` gets each new, valid INVITE; nothing has been sent for it, not even 100, and a CANCEL in between
+    ends the leg by itself. `trusted` says whose `X-Simrack-*` headers count; `admit` is asked once per new
+    INVITE; `suspect` hears of packets that could not be used (source, problem), for the firewall's count.
+    """
+
+    def __init__(
+        self, *, listen: Address, on_invite: Callable[[IncomingLeg], None], clock: Clock, ids: Ids,
+        trusted: Callable[[Address], bool], admit: Callable[[Address], Admission], user_agent: str = "simrack",
+        suspect: Callable[[Address, str], None] | None = None,
+    ) -> None:  # fmt: skip
+        self._listen, self._on_invite, self._clock, self._ids = listen, on_invite, clock, ids
+        self._trusted, self._admit, self._suspect = trusted, admit, suspect
+        self._engine = Engine(listen, self, ids, user_agent)
+        self._legs: set[SipLeg] = set()
+
+    async def start(self) -> None:
+        """Bind and serve. UserError: the address can't be used; AlreadyOpen: one stack per process."""
+        host, port = self._listen
+        if host in ("", "0.0.0.0", "::"):  # noqa: S104 - compared, not bound
+            raise UserError(
+                "SIP needs one address of this machine, which goes into Via and Contact", f"sip.listen {host}:{port}",
+                "Name the address that callers reach, for instance 127.0.0.1:5060",
+            )  # fmt: skip
+        try:
+            self._engine.open()
+        except OSError as error:
+            raise UserError(
+                f"can't listen for SIP: {error.strerror or error}", f"sip.listen {host}:{port}",
+                "End the program that has this port, or choose another",
+            ) from error  # fmt: skip
+        log.info("sip listens", address="{}:{}".format(*self.address))
+
+    @property
+    def address(self) -> Address:
+        """Where it listens; NotOpen before `start`."""
+        return self._engine.address
+
+    @property
+    def legs(self) -> int:
+        """How many legs have not had their last event."""
+        return len(self._legs)
+
+    def dial(self, dial: Dial) -> OutgoingLeg:
+        """Place a call; never waits. ValueError: a header value with a line break."""
+        leg = SipOutgoingLeg(self._engine, dial, self._ids, self._legs.discard)
+        self._legs.add(leg)
+        return leg
+
+    async def stop(self) -> None:
+        """Close at once. Nothing is sent: who wants calls ended hangs them up first. Legs get a last event."""
+        for leg in tuple(self._legs):
+            leg.abandon()
+        self._engine.close()
+
+    # Front of the engine
+
+    def trusted(self, source: Address) -> bool:
+        return self._trusted(source)
+
+    def suspect(self, source: Address, problem: str) -> None:
+        log.info("sip packet refused", source="{}:{}".format(*source), problem=problem)
+        if self._suspect is not None:
+            self._suspect(source, problem)
+
+    def arrived(self, inbound: Inbound) -> None:
+        admission = self._admit(inbound.source)
+        if admission is Admission.DROP:
+            inbound.drop()
+            return
+        if admission is Admission.OVERLOAD:
+            extra = (("Retry-After", str(RETRY_AFTER_S)), ("Reason", 'Q.850;cause=42;text="Overload"'))
+            inbound.refuse(Refusal(503, "Service Unavailable", "overload", extra))
+            return
+        leg = SipIncomingLeg(inbound, self._legs.discard)
+        self._legs.add(leg)
+        self._on_invite(leg)
+
+    def outside(self, packet: Packet, source: Address) -> Refusal:
+        if packet.method == "OPTIONS":
+            return Refusal(200, "OK", "", (("Allow", ALLOW), ("Accept", ACCEPT)))
+        return Refusal(405, "Method Not Allowed", "method", (("Allow", ALLOW),))
