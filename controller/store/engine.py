@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import URL, Connection, make_url
+from sqlalchemy.exc import ArgumentError
 
 from simrack.wire.errors import UserError
 
@@ -28,7 +29,11 @@ def parse_url(url: str) -> URL:
     """
     try:
         parsed = make_url(url)
-    except Exception as error:
+        parsed.get_dialect().import_dbapi()
+    except ImportError as error:
+        todo = "Install the driver, for instance psycopg for PostgreSQL."
+        raise UserError(f"the database driver is not installed: {error}", "database", todo) from error
+    except ArgumentError as error:
         raise UserError(f"database URL {url!r} can't be read", "database", _EXAMPLES) from error
     backend = parsed.get_backend_name()
     if backend not in ("sqlite", "postgresql"):

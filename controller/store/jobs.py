@@ -1,0 +1,229 @@
+"""What is written about calls, events and alarms, as functions over one connection inside a transaction.
+
+Everything here is idempotent where its caller may have to try again: a commit whose answer was lost must not
+make a second record, and a box repeats an event until it is acknowledged.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Table, delete, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Connection, Row
+
+from simrack.controller.calls.ports import Dialogs, Finished, OpenCall
+from simrack.controller.models import AlarmRow, AttemptRow, RecordRow
+from simrack.controller.routing.explanation import shorten
+from simrack.controller.store import tables as t
+from simrack.controller.store.errors import StoreRefused
+from simrack.controller.store.queries import AT_LOG, LADDER
+from simrack.wire.messages import BoxEvent, CallPart
+
+# Temporary failure (Q.850): the rack itself lost the call.
+LOST_CAUSE = 41
+LOST_SIP = 503
+
+
+def insert_once(connection: Connection, table: Table, values: Mapping[str, Any]) -> bool:
+    """Insert a row unless its key stands already; tells whether it was new."""
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    statement = dialect.insert(table).values(**values).on_conflict_do_nothing()
+    return connection.execute(statement).rowcount == 1
+
+
+def open_call(connection: Connection, call: OpenCall, run: str) -> None:
+    """The open row, before 100 Trying."""
+    values = {
+        "call": call.call, "run": run, "direction": call.direction, "sender": call.sender,
+        "sip_call_id": call.call_id, "from_tag": call.from_tag, "calling_received": call.calling,
+        "called_received": call.called, "calling": call.calling, "called": call.called,
+        "ingress": call.ingress, "started": call.started,
+    }  # fmt: skip
+    connection.execute(insert(t.open_call).values(**values))
+
+
+def connected(connection: Connection, call: str, dialogs: Dialogs) -> None:
+    """Both dialogs' identifiers, before 200 is passed on.
+
+    Raises:
+        StoreRefused: no such open call.
+    """
+    values = {
+        "answered": dialogs.answered, "attempt": dialogs.attempt, "box": dialogs.box,
+        "channel": dialogs.channel, "plan": dialogs.plan, "sender_dialog": asdict(dialogs.sender_leg),
+        "box_dialog": asdict(dialogs.box_leg),
+    }  # fmt: skip
+    done = connection.execute(update(t.open_call).where(t.open_call.c.call == call).values(**values))
+    if done.rowcount != 1:
+        raise StoreRefused(f"call {call} has no open row")
+
+
+def finish(connection: Connection, finished: Finished) -> bool:
+    """Open row out, record in; False when the record stood already (a repeated try)."""
+    record = finished.record
+    left = select(t.open_call.c.sip_call_id, t.open_call.c.from_tag).where(t.open_call.c.call == record.call)
+    dialog = connection.execute(left).first()
+    connection.execute(delete(t.open_call).where(t.open_call.c.call == record.call))
+    values = _record_values(record)
+    if dialog is not None:
+        values |= {"sip_call_id": dialog.sip_call_id, "from_tag": dialog.from_tag}
+    if finished.explanation is not None:
+        values["config_version"] = finished.explanation.config_version
+    if not insert_once(connection, t.cdr, values):
+        return False
+    explanation = shorten(finished.explanation) if finished.explanation is not None else None
+    told = {
+        "call": record.call,
+        "explanation": explanation.model_dump_json(exclude_defaults=True) if explanation else None,
+        "ladder": LADDER.dump_json(finished.ladder).decode(),
+    }
+    connection.execute(insert(t.call_story).values(**told))
+    for attempt in finished.attempts:
+        insert_once(connection, t.attempt, _attempt_values(record.call, attempt))
+        _settle(connection, attempt.attempt, estimated=record.estimated)
+    return True
+
+
+def take_event(connection: Connection, event: BoxEvent, received: datetime) -> bool:
+    """Store a fact; False when it was stored before. A call part completes its record when there is one."""
+    body = event.body
+    part = body if isinstance(body, CallPart) else None
+    new = insert_once(connection, t.box_event_seen, {
+        "box": event.box, "boot": event.boot, "seq": event.seq, "kind": body.kind, "at": event.at,
+        "received": received, "call": part.call if part else None,
+        "attempt": part.attempt if part else None, "body": body.model_dump_json(),
+    })  # fmt: skip
+    if new and part is not None:
+        _settle(connection, part.attempt, estimated=True)
+    return new
+
+
+def _settle(connection: Connection, attempt: str, *, estimated: bool) -> None:
+    """Put the box's part of an attempt in its row once both are there, and empty the event's body."""
+    seen, rows = t.box_event_seen.c, t.attempt.c
+    waits = connection.execute(
+        select(seen.box, seen.boot, seen.seq, seen.body).where(
+            seen.attempt == attempt, seen.body.is_not(None)
+        )
+    ).first()
+    row = connection.execute(select(rows.call, rows.number, rows.part).where(rows.attempt == attempt)).first()
+    if waits is None or row is None:
+        return
+    key = (seen.box == waits.box) & (seen.boot == waits.boot) & (seen.seq == waits.seq)
+    connection.execute(update(t.box_event_seen).where(key).values(body=None))
+    if row.part:
+        return
+    part = CallPart.model_validate_json(waits.body)
+    connection.execute(update(t.attempt).where(rows.attempt == attempt).values(**_part_of_attempt(part)))
+    if estimated and row.number == _last_attempt(connection, row.call):
+        _complete(connection, row.call, part)
+
+
+def _last_attempt(connection: Connection, call: str) -> int | None:
+    """The attempt that carried the call is the last one tried."""
+    return connection.execute(select(t.cdr.c.attempts).where(t.cdr.c.call == call)).scalar()
+
+
+def _complete(connection: Connection, call: str, part: CallPart) -> None:
+    """Put the network's figures in an estimated record: once, because it is not estimated afterwards."""
+    columns = t.cdr.c
+    values = {
+        "talk_network_ms": part.talk_ms, "ring_ms": part.ring_ms, "cause_original": part.cause_text,
+        "codec": part.media.codec or columns.codec, "mos": part.media.mos, "iccid": part.iccid or columns.iccid,
+        "imsi": part.imsi or columns.imsi, "dialled": part.number or columns.dialled, "estimated": False,
+    }  # fmt: skip
+    if part.alerting is not None:
+        values["alerting"] = part.alerting
+    estimated = (columns.call == call) & columns.estimated
+    connection.execute(update(t.cdr).where(estimated).values(**values))
+
+
+def close_left_over(connection: Connection, run: str, now: datetime) -> tuple[str, ...]:
+    """Close the open calls of earlier runs as lost by the rack; returns their ids."""
+    rows = connection.execute(select(t.open_call).where(t.open_call.c.run != run)).all()
+    for row in rows:
+        finish(connection, Finished(_lost(row, now), None, (), ()))
+    return tuple(row.call for row in rows)
+
+
+def _lost(row: Row[Any], now: datetime) -> RecordRow:
+    talk = int((now - row.answered).total_seconds() * 1000) if row.answered else 0
+    return RecordRow(
+        call=row.call, direction=row.direction, sender=row.sender, calling_received=row.calling_received,
+        calling=row.calling, called_received=row.called_received, called=row.called, dialled="",
+        started=row.started, alerting=None, answered=row.answered, ended=now, setup_ms=0, ring_ms=0,
+        talk_network_ms=0, talk_sender_ms=max(0, talk), outcome="answered" if row.answered else "failed",
+        cause=LOST_CAUSE, cause_original="controller restarted", side="rack", sip_status=LOST_SIP,
+        refusal="", box=row.box, channel=row.channel, iccid=row.iccid, imsi="", plan=row.plan,
+        pattern=row.pattern, ingress=row.ingress, egress="", codec="", mos=None,
+        attempts=1 if row.attempt else 0, estimated=True, marks=("lost",),
+    )  # fmt: skip
+
+
+def open_alarm(
+    connection: Connection, cause: str, severity: str, title: str, advice: str, now: datetime
+) -> tuple[AlarmRow, bool]:
+    """Open an alarm or count it again; tells whether it is newly open."""
+    columns = t.alarm.c
+    standing = (columns.cause == cause) & columns.closed.is_(None)
+    counted = update(t.alarm).where(standing).values(
+        count=columns.count + 1, last=now, severity=severity, title=title, advice=advice
+    )  # fmt: skip
+    new = connection.execute(counted).rowcount == 0
+    if new:
+        values = {"cause": cause, "severity": severity, "title": title, "advice": advice}
+        connection.execute(insert(t.alarm).values(**values, opened=now, last=now, count=1))
+    row = connection.execute(select(t.alarm).where(standing)).one()
+    return _alarm_row(row), new
+
+
+def close_alarm(connection: Connection, cause: str, now: datetime) -> bool:
+    """Close the open alarm of this cause; False when none was open."""
+    standing = (t.alarm.c.cause == cause) & t.alarm.c.closed.is_(None)
+    return connection.execute(update(t.alarm).where(standing).values(closed=now)).rowcount == 1
+
+
+def _alarm_row(row: Row[Any]) -> AlarmRow:
+    return AlarmRow(**{name: row._mapping[name] for name in AlarmRow.__dataclass_fields__})
+
+
+def _record_values(record: RecordRow) -> dict[str, Any]:
+    values = {name: getattr(record, name) for name in RecordRow.__dataclass_fields__}
+    return {**values, "marks": list(record.marks)}
+
+
+def _attempt_values(call: str, attempt: AttemptRow) -> dict[str, Any]:
+    values = {name: getattr(attempt, name) for name in AttemptRow.model_fields}
+    values["at_log"] = AT_LOG.dump_json(attempt.at_log).decode() if attempt.at_log else None
+    values["media"] = attempt.media.model_dump_json() if attempt.media else None
+    return {**values, "call": call, "part": False}
+
+
+def _part_of_attempt(part: CallPart) -> dict[str, Any]:
+    return {
+        "cause": part.cause, "cause_text": part.cause_text, "talk_ms": part.talk_ms, "ended": part.released,
+        "iccid": part.iccid, "at_log": AT_LOG.dump_json(part.at_log).decode(),
+        "media": part.media.model_dump_json(), "part": True,
+    }  # fmt: skip
+
+
+def config_version(connection: Connection, digest: str, source: str, actor: str, now: datetime) -> int:
+    """A new configuration version, not in force."""
+    values = {"digest": digest, "source": source, "actor": actor, "created": now}
+    done = connection.execute(insert(t.config_version).values(**values))
+    assert done.inserted_primary_key is not None
+    return int(done.inserted_primary_key[0])
+
+
+def config_rows(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    """One batch of a configuration import."""
+    connection.execute(insert(table), list(rows))
+
+
+def activate(connection: Connection, version: int, now: datetime) -> None:
+    """Put a version in force: the one row that the whole import turns on."""
+    changed = update(t.config_active).where(t.config_active.c.id == 1).values(version=version, activated=now)
+    if connection.execute(changed).rowcount == 0:
+        connection.execute(insert(t.config_active).values(id=1, version=version, activated=now))

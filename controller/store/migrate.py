@@ -1,0 +1,123 @@
+"""Bring the database to this release's tables, or say what is wrong with it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError
+
+from simrack.controller.store.engine import sqlite_path, write_engine
+from simrack.wire.errors import UserError
+from simrack.wire.ports import Clock
+
+# Checking every page of a larger file would keep the centre from starting for too long; its head is read anyway.
+WHOLE_CHECK_OCTETS = 256 * 1024 * 1024
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Migrated:
+    """What `migrate` found and did."""
+
+    before: str  # revision found, "" for an empty database
+    after: str
+    set_aside: Path | None = None  # where a damaged SQLite file was moved
+
+
+def migrate(url: str, clock: Clock) -> Migrated:
+    """Run the steps that the database lacks, all in one transaction. Blocks; call it before the loop serves.
+
+    A damaged SQLite file is moved aside and an empty one takes its place: a rack that carries calls without
+    its past is worth more than one that stands still.
+
+    Raises:
+        UserError: the database is of a newer or unknown version, or can't be opened.
+    """
+    set_aside = _set_damaged_aside(url, clock)
+    engine = write_engine(url)
+    try:
+        with engine.begin() as connection:
+            before = _upgrade(connection)
+    except DBAPIError as error:
+        todo = "Check that the server runs, the folder exists and may be written, and the disk is not full."
+        raise UserError(f"the database can't be opened: {error.orig}", _shown(url), todo) from error
+    finally:
+        engine.dispose()
+    after = head()
+    if before != after:
+        log.info("database migrated", before=before, after=after)
+    return Migrated(before, after, set_aside)
+
+
+def head() -> str:
+    """The revision of this release."""
+    found = ScriptDirectory.from_config(_config()).get_current_head()
+    assert found is not None
+    return found
+
+
+def _upgrade(connection: Connection) -> str:
+    before = MigrationContext.configure(connection).get_current_revision() or ""
+    config = _config()
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    if before and before not in known:
+        raise UserError(
+            f"the database has version {before}, which this release doesn't know",
+            _shown(str(connection.engine.url)),
+            "It was written by a newer simrack: install that release, or restore a copy from before the upgrade.",
+        )
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+    return before
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("path_separator", "os")
+    return config
+
+
+def _shown(url: str) -> str:
+    path = sqlite_path(url)
+    return str(path) if path is not None else "database"
+
+
+def _set_damaged_aside(url: str, clock: Clock) -> Path | None:
+    path = sqlite_path(url)
+    if path is None or not path.exists() or path.stat().st_size == 0:
+        return None
+    problem = _problem(url, path)
+    if problem is None:
+        return None
+    stamp = clock.utc().strftime("%Y%m%dT%H%M%SZ")
+    aside = path.with_name(f"{path.name}.damaged-{stamp}")
+    for suffix in ("", "-wal", "-shm"):
+        part = Path(f"{path}{suffix}")
+        if part.exists():
+            part.rename(f"{aside}{suffix}")
+    log.error("the database was damaged and is set aside", problem=problem, moved_to=str(aside))
+    return aside
+
+
+def _problem(url: str, path: Path) -> str | None:
+    """What is wrong with an SQLite file; None when nothing is, or when it is only busy."""
+    engine: Engine = write_engine(url)
+    check = "PRAGMA quick_check(1)" if path.stat().st_size <= WHOLE_CHECK_OCTETS else "PRAGMA schema_version"
+    try:
+        with engine.connect() as connection:
+            answer = str(connection.exec_driver_sql(check).scalar())
+    except OperationalError:
+        return None
+    except DatabaseError as error:
+        return str(error.orig)
+    finally:
+        engine.dispose()
+    return answer if check.startswith("PRAGMA quick") and answer != "ok" else None

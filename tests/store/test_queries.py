@@ -1,0 +1,129 @@
+"""What pages read, and that reading can't write."""
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import delete
+from sqlalchemy.exc import OperationalError
+from store.values import NOW, a_record, an_attempt, finished
+
+from simrack.controller.calls.ports import Finished
+from simrack.controller.models import RecordFilter
+from simrack.controller.store import tables as t
+from simrack.controller.store.errors import StoreDown
+from simrack.controller.store.queries import Queries, percentile
+from simrack.controller.store.writer import Writer
+
+MINUTE = timedelta(minutes=1)
+
+
+@pytest.fixture
+async def filled(writer: Writer, queries: Queries) -> Queries:
+    """Three calls of the last hour (one answered, one busy, one refused) and one a week ago."""
+    ago = NOW - 30 * MINUTE
+    records = [
+        a_record("answered", started=ago, talk_network_ms=60000, setup_ms=1000),
+        a_record(
+            "busy", started=ago + MINUTE, outcome="failed", cause=17, setup_ms=3000, called="+49999", mos=2.0
+        ),
+        a_record(
+            "refused", started=ago + 2 * MINUTE, outcome="refused", cause=27, setup_ms=0, sender="other"
+        ),
+        a_record("old", started=ago - timedelta(days=7), talk_network_ms=20000),
+    ]
+    for record in records:
+        await writer.finish(Finished(record, None, (), ()))
+    return queries
+
+
+@pytest.mark.parametrize(
+    ("wanted", "calls"),
+    [
+        (RecordFilter(), ["refused", "busy", "answered", "old"]),
+        (RecordFilter(sort="started"), ["old", "answered", "busy", "refused"]),
+        (RecordFilter(sort="-cause", until=NOW, since=NOW - 60 * MINUTE), ["refused", "busy", "answered"]),
+        (RecordFilter(sort="mos"), ["busy", "answered", "refused", "old"]),
+        (RecordFilter(sort="; drop table cdr"), ["refused", "busy", "answered", "old"]),
+        (RecordFilter(text="999"), ["busy"]),
+        (RecordFilter(text="%"), []),
+        (RecordFilter(text="ans"), ["answered"]),
+        (RecordFilter(sender="other"), ["refused"]),
+        (RecordFilter(outcome="answered"), ["answered", "old"]),
+        (RecordFilter(cause=17), ["busy"]),
+        (RecordFilter(plan="none"), []),
+        (RecordFilter(box="lab-01", per_page=1, page=2), ["busy"]),
+    ],
+)
+def test_records_are_filtered_and_sorted(filled: Queries, wanted: RecordFilter, calls: list[str]) -> None:
+    """Every filter of the Records page does what its label says; text is never read as a pattern."""
+    page = filled.records(wanted)
+    found = [row.call for row in page.rows]
+    assert sorted(found) == sorted(calls) if wanted.sort == "mos" else found == calls
+    assert page.total == (4 if wanted.per_page == 1 else len(calls))
+
+
+def test_figures_count_what_their_names_say(filled: Queries) -> None:
+    """The tiles of the Rack page: a refused call is a call, but no seizure."""
+    figures = filled.figures(NOW)
+    assert figures.calls_hour == 3
+    assert figures.asr_hour == 0.5
+    assert (figures.asr_week_ago, figures.acd_week_ago_s) == (1.0, 20.0)
+    assert figures.acd_s == 60.0
+    assert (figures.pdd_ms, figures.pdd_p95_ms) == (2000.0, 3000.0)
+    assert figures.spark_calls == (0,) * 23 + (3,)
+    assert len(figures.spark_pdd) == len(figures.spark_asr) == len(figures.spark_acd) == 24
+
+
+def test_an_empty_database_gives_empty_pages(queries: Queries) -> None:
+    """The first visit after installation shows nothing, not an error."""
+    assert queries.records(RecordFilter()).total == 0
+    assert queries.story("nothing") is None
+    assert queries.figures(NOW).asr_hour is None
+    assert queries.names().senders == {}
+
+
+async def test_usage_starts_from_the_attempts_of_this_day_and_month(writer: Writer, queries: Queries) -> None:
+    """Limits of a SIM go on counting after a restart."""
+    yesterday = NOW - timedelta(days=1)
+    attempts = (
+        an_attempt("a1", 1, iccid="8900", talk_ms=1000, started=yesterday, ended=yesterday),
+        an_attempt("a2", 2, iccid="8900", talk_ms=5000, ended=NOW),
+        an_attempt("a3", 3, iccid="8900", talk_ms=0, ended=NOW + MINUTE),
+        an_attempt("a4", 4, iccid="8900", talk_ms=7, started=NOW - timedelta(days=40)),
+    )
+    await writer.finish(Finished(a_record(), None, (), attempts))
+    usage = (await asyncio.to_thread(queries.sim_usage, NOW))["8900"]
+    assert (usage.calls_today, usage.talk_ms_today, usage.calls_month, usage.talk_ms_month) == (
+        1,
+        5000,
+        2,
+        6000,
+    )
+    assert usage.last_ended == NOW + MINUTE
+
+
+async def test_a_reader_cannot_write(writer: Writer, queries: Queries) -> None:
+    """Web pages open the database so that even a mistake in their code can't change a record."""
+    await writer.finish(finished())
+
+    def write() -> None:
+        with queries._read() as connection, pytest.raises(OperationalError, match="readonly"):
+            connection.execute(delete(t.cdr))
+
+    await asyncio.to_thread(write)
+    assert (await asyncio.to_thread(queries.records, RecordFilter())).total == 1
+
+
+def test_a_missing_database_is_said() -> None:
+    """A page before the controller's first start says that the store is down."""
+    with pytest.raises(StoreDown):
+        Queries("sqlite:////nowhere/at/all.db").open_calls()
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"), [([], None), ([5], 5.0), ([1, 2, 3, 4], 4.0), (list(range(100)), 94.0)]
+)
+def test_percentile_is_nearest_rank(values: list[float], expected: float | None) -> None:
+    """The tile's p95 is a delay that a caller really had."""
+    assert percentile(values, 0.95) == expected

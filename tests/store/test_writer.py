@@ -1,0 +1,273 @@
+"""The writer: calls become records exactly once, whatever is repeated, late or killed."""
+
+import asyncio
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from store.values import (
+    NOW,
+    FixedClock,
+    a_part_event,
+    a_record,
+    an_attempt,
+    an_open_call,
+    finished,
+    some_dialogs,
+)
+
+from simrack.controller.calls.ports import Finished
+from simrack.controller.models import CheckStep, Dropped, Explanation, RecordFilter
+from simrack.controller.store.errors import StoreDown, StoreRefused
+from simrack.controller.store.queries import Queries
+from simrack.controller.store.writer import Writer
+
+ask = asyncio.to_thread
+
+
+async def test_a_call_is_listed_open_then_becomes_one_record(writer: Writer, queries: Queries) -> None:
+    """A page shows the call while it lasts and its record with its whole story afterwards."""
+    await writer.open_call(an_open_call())
+    await writer.connected("c1", some_dialogs())
+    (row,) = await ask(queries.open_calls)
+    assert (row.call, row.box, row.channel, row.answered) == ("c1", "lab-01", 3, NOW)
+    await writer.finish(finished())
+    assert (await ask(queries.open_calls)) == ()
+    story = await ask(queries.story, "c1")
+    assert story is not None
+    assert story.record == a_record()
+    assert story.explanation is not None
+    assert story.explanation.config_version == 7
+    assert [line.label for line in story.ladder] == ["INVITE"]
+    assert [attempt.attempt for attempt in story.attempts] == ["a1"]
+
+
+async def test_finishing_twice_makes_one_record(writer: Writer, queries: Queries) -> None:
+    """A commit whose answer was lost is tried again and must not bill twice."""
+    await writer.open_call(an_open_call())
+    await writer.finish(finished())
+    await writer.finish(finished(talk_sender_ms=99))
+    page = await ask(queries.records, RecordFilter())
+    assert [row.talk_sender_ms for row in page.rows] == [30000]
+
+
+async def test_the_same_invite_opens_one_call(writer: Writer, queries: Queries) -> None:
+    """(sender, Call-ID, From tag) is one call, also when an earlier run of the controller began it."""
+    await writer.open_call(an_open_call())
+    with pytest.raises(StoreRefused):
+        await writer.open_call(an_open_call("c2", call_id="c1@host"))
+    assert [row.call for row in (await ask(queries.open_calls))] == ["c1"]
+
+
+async def test_dialogs_of_an_unknown_call_are_refused(writer: Writer) -> None:
+    """Passing on 200 without an open row would make a call that a restart can't end."""
+    with pytest.raises(StoreRefused):
+        await writer.connected("nobody", some_dialogs())
+
+
+@pytest.mark.parametrize("part_first", [True, False])
+async def test_the_boxs_part_completes_the_record_once(
+    writer: Writer, queries: Queries, part_first: bool
+) -> None:
+    """The network's talk time reaches the record whether the part comes before or after it, and only once."""
+    await writer.open_call(an_open_call())
+    steps = [writer.finish(finished()), writer.take_events([a_part_event()])]
+    for step in reversed(steps) if part_first else steps:
+        await step
+    await writer.take_events([a_part_event(seq=2, talk_ms=1)])
+    story = await ask(queries.story, "c1")
+    assert story is not None
+    record = story.record
+    assert (record.estimated, record.talk_network_ms, record.mos) == (False, 29950, 4.1)
+    assert (record.imsi, record.cause_original) == ("001010000000001", "normal call clearing")
+    assert (story.attempts[0].talk_ms, story.attempts[0].media is not None) == (29950, True)
+
+
+async def test_a_part_of_an_earlier_attempt_leaves_the_record_alone(writer: Writer, queries: Queries) -> None:
+    """A late part of an abandoned candidate belongs to its attempt, not to the record."""
+    attempts = (an_attempt("a1", 1), an_attempt("a2", 2))
+    await writer.finish(Finished(a_record(attempts=2), None, (), attempts))
+    await writer.take_events([a_part_event(attempt="a1")])
+    story = await ask(queries.story, "c1")
+    assert story is not None
+    assert (story.record.estimated, story.record.talk_network_ms) == (True, 0)
+    assert [row.talk_ms for row in story.attempts] == [29950, 0]
+
+
+async def test_a_repeated_event_is_stored_once(writer: Writer) -> None:
+    """A box repeats facts until they are acknowledged; each counts once."""
+    assert len(await writer.store_events([a_part_event(), a_part_event()])) == 1
+    assert await writer.store_events([a_part_event()]) == ()
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(st.integers(1, 3), st.booleans()), max_size=12))
+async def test_any_order_of_repeats_ends_in_one_complete_record(
+    tmp_path_factory: pytest.TempPathFactory, migrated: bytes, steps: list[tuple[int, bool]]
+) -> None:
+    """However parts and closings of three calls interleave and repeat, each gives one finished record."""
+    path = tmp_path_factory.mktemp("db") / "s.db"
+    path.write_bytes(migrated)
+    url = f"sqlite:///{path}"
+    everything = [*steps, *((n, flag) for n in (1, 2, 3) for flag in (True, False))]
+    async with Writer(url, FixedClock(), "run") as writer:
+        for n, closing in everything:
+            if closing:
+                await writer.finish(finished(f"c{n}", f"a{n}"))
+            else:
+                await writer.take_events([a_part_event(f"c{n}", f"a{n}", seq=n)])
+    rows = (await ask(Queries(url).records, RecordFilter())).rows
+    assert sorted((row.call, row.talk_network_ms, row.estimated) for row in rows) == [
+        (f"c{n}", 29950, False) for n in (1, 2, 3)
+    ]
+
+
+async def test_writes_that_wait_share_a_commit_and_fail_alone(writer: Writer, queries: Queries) -> None:
+    """One refused row among a hundred calls that come at once does not harm the others."""
+    work = [writer.open_call(an_open_call(f"c{n}")) for n in range(100)]
+    work.append(writer.open_call(an_open_call("twin", call_id="c5@host")))
+    results = await asyncio.gather(*work, return_exceptions=True)
+    assert [type(result) for result in results if result is not None] == [StoreRefused]
+    assert len(await ask(queries.open_calls)) == 100
+
+
+async def test_a_locked_database_is_said_and_survived(
+    url: str, clock: FixedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the database can't be written the caller hears it (and refuses calls); later writes work again."""
+    monkeypatch.setattr("simrack.controller.store.engine.BUSY_TIMEOUT_S", 0.05)
+    path = url.removeprefix("sqlite:///")
+    other = sqlite3.connect(path, isolation_level=None)
+    async with Writer(url, clock, "run") as writer:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreDown):
+            await writer.open_call(an_open_call())
+        other.execute("ROLLBACK")
+        await writer.open_call(an_open_call())
+    other.close()
+
+
+async def test_a_full_disk_is_said_and_survived(url: str, clock: FixedClock, queries: Queries) -> None:
+    """A full disk surfaces as StoreDown, nothing is half-written, and space makes it work again."""
+    async with Writer(url, clock, "run") as writer:
+        await writer.open_call(an_open_call())
+        connection = writer._engine.raw_connection()
+        pages = connection.cursor().execute("PRAGMA page_count").fetchone()[0]
+        connection.cursor().execute(f"PRAGMA max_page_count={pages}")
+        connection.close()
+        big = Explanation(config_version=1, sender="x", called_received="1", notes=("n" * 3000,))
+        fill = [writer.finish(Finished(a_record(f"x{n}"), big, (), ())) for n in range(200)]
+        results = await asyncio.gather(*fill, return_exceptions=True)
+        assert {type(result) for result in results} <= {StoreDown, type(None)}
+        assert isinstance(results[-1], StoreDown)
+        full = (await ask(queries.records, RecordFilter())).total
+        stories = [
+            await ask(queries.story, row.call) for row in (await ask(queries.records, RecordFilter())).rows
+        ]
+        assert all(story is not None for story in stories)
+        connection = writer._engine.raw_connection()
+        connection.cursor().execute("PRAGMA max_page_count=1000000")
+        connection.close()
+        await writer.finish(finished())
+    assert (await ask(queries.records, RecordFilter())).total == full + 1
+
+
+async def test_calls_of_an_earlier_run_are_closed_as_lost(
+    url: str, writer: Writer, clock: FixedClock, queries: Queries
+) -> None:
+    """After a crash no call stays open for ever: it gets a record with cause 41, side rack."""
+    async with Writer(url, clock, "run-1") as before:
+        await before.open_call(an_open_call("old"))
+        await before.connected("old", some_dialogs())
+    await writer.open_call(an_open_call("mine"))
+    clock.now = NOW + timedelta(seconds=60)
+    assert await writer.close_left_over() == ("old",)
+    assert [row.call for row in (await ask(queries.open_calls))] == ["mine"]
+    (row,) = (await ask(queries.records, RecordFilter())).rows
+    assert (row.cause, row.side, row.estimated, row.talk_sender_ms) == (41, "rack", True, 60000)
+
+
+async def test_alarms_of_one_cause_count_and_close(writer: Writer, queries: Queries) -> None:
+    """The Rack page shows one line per cause with its count, and none after it closed."""
+    first, new = await writer.open_alarm("box-unreachable:lab-01", "major", "lab-01 is gone", "Look at it.")
+    again, new_again = await writer.open_alarm("box-unreachable:lab-01", "major", "lab-01 is gone")
+    assert (new, new_again, again.id, again.count) == (True, False, first.id, 2)
+    await writer.open_alarm("store-down", "critical", "The database can't be written")
+    assert [row.severity for row in (await ask(queries.alarms, True))] == ["critical", "major"]
+    assert await writer.close_alarm("box-unreachable:lab-01")
+    assert not await writer.close_alarm("box-unreachable:lab-01")
+    assert [row.cause for row in (await ask(queries.alarms, True))] == ["store-down"]
+    reopened, _ = await writer.open_alarm("box-unreachable:lab-01", "major", "lab-01 is gone")
+    assert reopened.id != first.id
+    assert len(await ask(queries.alarms, False)) == 3
+
+
+async def test_a_long_explanation_is_shortened_to_4_kb(writer: Writer, queries: Queries) -> None:
+    """A big rack must not make records that fill the disk; counts survive, examples go."""
+    dropped = tuple(
+        Dropped(candidate=f"box-{n:03} / 1", reason="The channel is speaking.") for n in range(20)
+    )
+    steps = tuple(
+        CheckStep(
+            check=f"check-{n}", title="Title of the check", went_in=1000 - n, left=999 - n, dropped=dropped
+        )
+        for n in range(15)
+    )
+    long = Explanation(config_version=1, sender="trunk", called_received="1", steps=steps)
+    await writer.finish(Finished(a_record(), long, (), ()))
+    story = await ask(queries.story, "c1")
+    assert story is not None
+    assert story.explanation is not None
+    assert len(story.explanation.model_dump_json(exclude_defaults=True)) <= 4096
+    assert [step.left for step in story.explanation.steps] == [step.left for step in steps]
+
+
+CHILD = """
+import asyncio, sys
+sys.path.insert(0, sys.argv[2])
+from store.values import FixedClock, an_open_call, finished, some_dialogs
+from simrack.controller.store.writer import Writer
+
+async def main():
+    async with Writer(sys.argv[1], FixedClock(), "run-1") as writer:
+        n = 0
+        while True:
+            n += 1
+            await writer.open_call(an_open_call(f"c{n}"))
+            await writer.connected(f"c{n}", some_dialogs(f"a{n}"))
+            print(n, flush=True)
+            await writer.finish(finished(f"c{n}", f"a{n}"))
+
+asyncio.run(main())
+"""
+
+
+def test_kill_9_while_writing_leaves_nothing_half_written(url: str, queries: Queries) -> None:
+    """Each call of a killed controller is either open or a whole record: none is lost, none is both."""
+    child = subprocess.Popen(
+        [sys.executable, "-P", "-c", CHILD, url, str(Path(__file__).parents[1])],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert child.stdout is not None
+    said = 0
+    for line in child.stdout:
+        said = int(line)
+        if said == 40:
+            os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+    child.stdout.close()
+    opened = {row.call for row in queries.open_calls()}
+    page = queries.records(RecordFilter(per_page=1000))
+    closed = {row.call for row in page.rows}
+    assert not opened & closed
+    assert {f"c{n}" for n in range(1, said + 1)} <= opened | closed
+    stories = [queries.story(call) for call in closed]
+    assert all(story is not None and story.attempts and story.explanation for story in stories)
