@@ -1,0 +1,168 @@
+"""PCM queue whose reader goes a little faster or slower than its writer, without clicks.
+
+Two clocks that differ by 100 ppm drift apart by 60 ms in ten minutes, so that samples must be added or
+removed. Most frames pass untouched; now and then one frame is read as N+k samples and written as N (or the
+other way round) through a windowed-sinc interpolation that starts and ends exactly on samples, so that its
+neighbours join without a step. One sample in 20 ms is a pitch change of 0.6 % for 20 ms, which nobody hears.
+"""
+
+from array import array
+from functools import cache
+from math import cos, pi, sin
+from operator import mul
+
+from simrack.sip import g711
+
+TAPS = 16
+BEFORE = TAPS // 2 - 1
+AFTER = TAPS // 2
+MOST_STEP = 16  # samples of one frame; only silence takes more than 4
+SEAM_MS = 5  # cross-fade where samples are cut out
+
+
+@cache
+def _plan(count: int, used: int) -> tuple[tuple[int, tuple[float, ...]], ...]:
+    """For each of `count` outputs that stretch over `used` inputs: first input index and the weights."""
+    plan = []
+    for i in range(count):
+        whole, part = divmod(i * used, count)
+        plan.append((whole, _weights(part / count)))
+    return tuple(plan)
+
+
+def _weights(fraction: float) -> tuple[float, ...]:
+    raw = []
+    for k in range(-BEFORE, AFTER + 1):
+        x = k - fraction
+        window = 0.5 + 0.5 * cos(pi * x / (AFTER + 1))
+        raw.append(window * (sin(pi * x) / (pi * x) if x else 1.0))
+    total = sum(raw)
+    return tuple(w / total for w in raw)
+
+
+class Elastic:
+    """A bounded queue of samples. `most` samples at the most: what exceeds is cut out, oldest first."""
+
+    def __init__(self, rate: int, most: int) -> None:
+        self._seam = rate * SEAM_MS // 1000
+        self._most = most
+        self._pcm = bytearray()
+        self._past = bytes(BEFORE * g711.WIDTH)  # samples already taken, for the interpolation
+        self.dropped = 0
+
+    def __len__(self) -> int:
+        return len(self._pcm) // g711.WIDTH
+
+    def push(self, pcm: bytes) -> None:
+        self._pcm += pcm
+        if len(self) > self._most:
+            self.cut(len(self) - self._most // 2)
+
+    def cut(self, samples: int) -> None:
+        """Remove the oldest samples with a cross-fade over the seam."""
+        samples = min(samples, len(self) - self._seam)
+        if samples <= 0:
+            return
+        seam, gone = self._seam * g711.WIDTH, samples * g711.WIDTH
+        joint = g711.cross_fade(bytes(self._pcm[:seam]), bytes(self._pcm[gone : gone + seam]))
+        self._pcm[: gone + seam] = joint
+        self.dropped += samples
+
+    def clear(self) -> None:
+        self._pcm.clear()
+
+    def take(self, count: int, step: int = 0) -> bytes:
+        """`count` samples made of `count + step` queued ones; `step` is ignored when too few wait.
+
+        The caller sees to it that `count` samples are there.
+        """
+        if step and abs(step) <= MOST_STEP and len(self) >= count + abs(step) + AFTER + 1:
+            return self._stretched(count, count + step)
+        out = bytes(self._pcm[: count * g711.WIDTH])
+        self._consume(count)
+        return out
+
+    def can_stretch(self, count: int) -> bool:
+        return len(self) >= count + MOST_STEP + AFTER + 1
+
+    def _consume(self, samples: int) -> None:
+        size = samples * g711.WIDTH
+        keep = BEFORE * g711.WIDTH
+        self._past = (self._past + self._pcm[max(0, size - keep) : size])[-keep:]
+        del self._pcm[:size]
+
+    def _stretched(self, count: int, used: int) -> bytes:
+        line = array("h", self._past + self._pcm[: (used + AFTER + 1) * g711.WIDTH])
+        out = [sum(map(mul, weights, line[i : i + TAPS])) for i, weights in _plan(count, used)]
+        self._consume(used)
+        return g711.samples_of(out)
+
+
+class Regulator:
+    """Decides when a reader stretches: keeps the smallest margin of the last seconds inside a band.
+
+    A margin is how many samples were in hand before a frame was due. The band is wider than one frame,
+    because packets and ticks are 20 ms apart and a slow drift shows as a jump of a whole frame; the low edge is
+    one frame, so that the jump itself costs nothing.
+    """
+
+    WINDOW = 100  # frames of a half window; the smallest margin is known over 2 to 4 s
+    PATIENCE = 25  # frames to wait for a quiet one
+
+    def __init__(self, frame: int) -> None:
+        self._frame = frame
+        self.low, self.high = frame, frame * 2 + frame // 4
+        self.reset()
+
+    def reset(self) -> None:
+        self._smallest: int | None = None
+        self._before: int | None = None
+        self._frames = self._waited = 0
+        self.slipped = 0  # samples removed (positive) or added, in sum
+
+    def seen(self, margin: int) -> None:
+        if self._smallest is None or margin < self._smallest:
+            self._smallest = margin
+
+    @property
+    def slack(self) -> int | None:
+        """The smallest margin lately."""
+        known = [m for m in (self._smallest, self._before) if m is not None]
+        return min(known) if known else None
+
+    def step(self, *, quiet: bool) -> int:
+        """Called once for each frame: samples to remove (positive) or add (negative) in it."""
+        self._frames += 1
+        if self._frames % self.WINDOW == 0:
+            self._before, self._smallest = self._smallest, None
+        excess = self._excess()
+        if not excess:
+            return 0
+        self._waited += 1
+        if not quiet and self._waited < self.PATIENCE and abs(excess) < self._frame:
+            return 0
+        return max(-MOST_STEP, min(MOST_STEP, self._size(excess) * (4 if quiet else 1)))
+
+    def done(self, step: int) -> None:
+        """The frame was stretched by `step`: margins known so far move with it."""
+        self._waited = 0
+        self.slipped += step
+        if self._smallest is not None:
+            self._smallest -= step
+        if self._before is not None:
+            self._before -= step
+
+    def _excess(self) -> int:
+        slack = self.slack
+        if slack is None:
+            return 0
+        if slack < self.low:
+            return slack - self.low
+        # Too much is believed only after a whole window: a late packet may still come.
+        if slack > self.high and self._before is not None:
+            return slack - self.high
+        return 0
+
+    def _size(self, excess: int) -> int:
+        size = 1 if abs(excess) < self._frame else 2 if abs(excess) < 3 * self._frame else 4
+        return size if excess > 0 else -size
