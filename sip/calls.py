@@ -198,7 +198,7 @@ class SipLeg:
         self, status: int, cause: int, text: str, side: Side, packet: Packet | None = None, *,
         no_response: bool = False,
     ) -> None:  # fmt: skip
-        headers = {} if packet is None else {name: value for name, value in reversed(packet.headers)}
+        headers = {} if packet is None else dict(reversed(packet.headers))
         self._end(Failed(status, int(cause), text, side, MappingProxyType(headers), no_response))
 
     def _disconnected(self, cause: int, text: str, side: Side) -> None:
