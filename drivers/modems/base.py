@@ -29,12 +29,16 @@ class Progress(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CallProgress:
-    """The call moved. `cause` (Q.850) and `text` are set on RELEASED where the module tells; else 0 and ""."""
+    """The call moved. `cause` (Q.850) and `text` are set on RELEASED where the module tells; else 0 and "".
+
+    `at` is Clock.monotonic() when the module said so: the cause is read after that, and must not count as talk.
+    """
 
     state: Progress
     number: str = ""
     cause: int = 0
     text: str = ""
+    at: float = 0.0
 
 
 class CardState(StrEnum):
@@ -178,6 +182,10 @@ class ModemDriver(ABC):
     @abstractmethod
     async def command(self, text: str) -> tuple[str, ...]:
         """A person's own command, checked against the allow-list; returns the information lines."""
+
+    async def reset(self) -> None:
+        """Restart the module's firmware (a rung of the recovery ladder); the port is lost or silent afterwards."""
+        raise ModemRefused("this family has no reset command")
 
     @abstractmethod
     async def close(self) -> None:

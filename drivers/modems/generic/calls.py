@@ -1,0 +1,168 @@
+"""The one voice call of a module, derived from what its lines say; decisions only, no input or output.
+
+Lines lie in many ways (at-dialects 4.2 to 4.4, 11): states are skipped, repeated or late, the end is told
+twice or never, a data bearer shows as a call, the index is not 1. `CallView` takes observations and answers
+with steps: what moved, what ended, which second call must be refused, which call nobody asked for.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from simrack.drivers.modems.base import Progress
+
+# A port that is busy or dead also shows no calls: one empty list proves nothing (at-dialects 4.2).
+EMPTY_LISTS = 2
+
+_RANK = {
+    Progress.DIALLING: 1,
+    Progress.INCOMING: 1,
+    Progress.ALERTING: 2,
+    Progress.ACTIVE: 3,
+    Progress.HELD: 3,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One voice call as +CLCC, ccinfo or DSCI shows it."""
+
+    index: int
+    outgoing: bool
+    state: Progress
+    number: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """The call reached a state that it had not yet."""
+
+    state: Progress
+    number: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The call is over."""
+
+    number: str
+
+
+@dataclass(frozen=True, slots=True)
+class Second:
+    """Another call wants in; it is refused as busy."""
+
+    index: int
+    number: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ghost:
+    """An outgoing call that nobody asked for now, such as a dial given up too early."""
+
+    index: int
+
+
+Step = Moved | Ended | Second | Ghost
+
+
+class CallView:
+    """What is known of the call."""
+
+    def __init__(self) -> None:
+        self.state: Progress | None = None
+        self.number = ""
+        self._index: int | None = None
+        self._asked = False
+        self._empty = 0
+        self._refused: set[int] = set()
+
+    @property
+    def busy(self) -> bool:
+        """A call is there or being asked for."""
+        return self._asked or self.state is not None
+
+    def asked(self, number: str) -> None:
+        """A dial command goes out."""
+        self._clear()
+        self._asked, self.number = True, number
+
+    def taken(self) -> tuple[Step, ...]:
+        """The module took the dial command."""
+        if not self._asked or self.state is not None:
+            return ()
+        self.state = Progress.DIALLING
+        return (Moved(self.state, self.number),)
+
+    def failed(self) -> None:
+        """The dial command failed: there is no call."""
+        self._clear()
+
+    def row(self, row: Row) -> tuple[Step, ...]:
+        """A call was shown in a state."""
+        self._empty = 0
+        if self._index is None and self._fits(row):
+            return self._adopt(row)
+        if row.index == self._index:
+            return self._move(row.state)
+        if row.state in (Progress.INCOMING, Progress.WAITING):
+            return self._refuse(row)
+        return () if self.busy else (Ghost(row.index),)
+
+    def ringing(self, number: str) -> tuple[Step, ...]:
+        """RING came, and the module shows no list that would tell more."""
+        if self.busy:
+            return ()
+        self.state, self.number = Progress.INCOMING, number
+        return (Moved(self.state, number),)
+
+    def gone(self, index: int) -> tuple[Step, ...]:
+        """The call with this index was shown as released."""
+        self._refused.discard(index)
+        return self.ended() if index == self._index else ()
+
+    def listing(self, rows: Iterable[Row]) -> tuple[Step, ...]:
+        """A valid list of all voice calls came; two empty ones in a row end the call."""
+        shown = tuple(rows)
+        self._refused &= {row.index for row in shown}
+        if self._index is None and self.state is not None:
+            shown = tuple(row for row in shown if self._fits(row)) or shown
+        if any(row.index == self._index or self._fits(row) for row in shown) or self.state is None:
+            return tuple(step for row in shown for step in self.row(row))
+        self._empty += 1
+        return self.ended() if self._empty >= EMPTY_LISTS else ()
+
+    def ended(self) -> tuple[Step, ...]:
+        """The call is over, by whatever proof."""
+        was = self.state
+        number = self.number
+        self._clear()
+        return (Ended(number),) if was is not None else ()
+
+    def _clear(self) -> None:
+        self.state, self.number, self._index = None, "", None
+        self._asked, self._empty = False, 0
+
+    def _fits(self, row: Row) -> bool:
+        """Tell whether a row of unknown index can be our call."""
+        if self._asked or (self.state is not None and self.state is not Progress.INCOMING):
+            return row.outgoing
+        return not row.outgoing
+
+    def _adopt(self, row: Row) -> tuple[Step, ...]:
+        # An incoming call that is answered elsewhere or seen late is still an incoming one first.
+        self._index = row.index
+        self.number = self.number or row.number
+        state = Progress.INCOMING if row.state is Progress.WAITING else row.state
+        return self._move(state)
+
+    def _move(self, state: Progress) -> tuple[Step, ...]:
+        if state is self.state or (self.state is not None and _RANK[state] < _RANK[self.state]):
+            return ()
+        self.state = state
+        return (Moved(state, self.number),)
+
+    def _refuse(self, row: Row) -> tuple[Step, ...]:
+        if row.index in self._refused:
+            return ()
+        self._refused.add(row.index)
+        return (Second(row.index, row.number),)
