@@ -10,12 +10,12 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import structlog
 
 from simrack.gateway.channel import Channel
-from simrack.gateway.errors import CommandRefused, GatewayError
+from simrack.gateway.errors import GatewayError
 from simrack.gateway.outbox import Outbox
 from simrack.wire import topics
 from simrack.wire.errors import LinkDown
@@ -50,13 +50,6 @@ REPLY_MEMORY_S = 300.0
 Action = Callable[[Mapping[str, Any]], Awaitable[dict[str, Any]]]
 #: The only command that needs no clock: it must work on a box that is lost.
 WITHOUT_CLOCK = frozenset({"stop"})
-
-
-class Facts(Protocol):
-    """What calls and modules need of the uplink."""
-
-    async def put(self, body: CallPart | FaultPart) -> None:
-        """Keep a fact for the controller."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,11 +319,3 @@ class Uplink:
 
 def _covered(key: tuple[str, int], ack: EventAck) -> bool:
     return any(item.boot == key[0] and item.first <= key[1] <= item.last for item in ack.ranges)
-
-
-def channel_argument(args: Mapping[str, Any]) -> int:
-    """The channel that a command names. Raises `CommandRefused`."""
-    value = args.get("channel")
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise CommandRefused("the command needs a channel number")
-    return value

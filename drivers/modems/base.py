@@ -136,6 +136,8 @@ class ModemDriver(ABC):
 
     #: Events in the order of the port's lines.
     events: "asyncio.Queue[ModemEvent]"
+    #: The family's capability sheet.
+    sheet: "Sheet"
     #: Called with each line at the port.
     trace: Callable[[AtTrace], None]
 

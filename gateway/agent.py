@@ -1,0 +1,201 @@
+"""The box: wires its parts together and keeps them running in one loop.
+
+```
+ controller -- SIP --> switchboard -> module/call -> driver -- AT --> module
+            <- RTP --> voice ticker <------------------- PCM -------->
+            <- MQTT -> uplink <- outbox <- parts and faults
+```
+Each task has its owner here; a module's task never raises, so only a fault of the box itself ends the group.
+"""
+
+import asyncio
+import contextlib
+import importlib.metadata
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+
+from simrack.gateway import calls_logic as logic
+from simrack.gateway.channel import Channel
+from simrack.gateway.commands import Commands
+from simrack.gateway.module import Module
+from simrack.gateway.outbox import Outbox
+from simrack.gateway.ports import Opener, Sound, Tools
+from simrack.gateway.settings import BoxSettings, check_link, parse_address
+from simrack.gateway.switchboard import Switchboard
+from simrack.gateway.uplink import Self, Uplink, will
+from simrack.sip.legs import IncomingLeg
+from simrack.sip.stack import Admission, SipStack
+from simrack.wire.causes import Cause
+from simrack.wire.messages import FaultPart
+from simrack.wire.mqtt import Bus
+from simrack.wire.ports import Clock, Ids
+
+log = structlog.get_logger(__name__)
+
+# Calls get this long to be released on both sides when the box stops; +CHUP needs a second or two.
+STOP_S = 10.0
+# How often the box asks itself whether it still has a controller.
+ALONE_CHECK_S = 30.0
+
+MakeBus = Callable[[str, tuple[str, bytes]], Bus]
+#: Work beside the calls that runs as long as the box does, for instance the voice ticker.
+Background = Callable[[], Any]
+
+
+@dataclass(slots=True)
+class Box:
+    """One box process. `strict` makes illegal channel moves raise (tests)."""
+
+    settings: BoxSettings
+    clock: Clock
+    ids: Ids
+    make_bus: MakeBus
+    sound: Sound
+    opener: Opener
+    background: tuple[Background, ...] = ()
+    strict: bool = False
+    modules: dict[int, Module] = field(default_factory=dict)
+    _stop: asyncio.Event = field(default_factory=asyncio.Event)
+    _group: asyncio.TaskGroup | None = None
+    _uplink: Uplink | None = None
+    _switchboard: Switchboard | None = None
+
+    def stop(self) -> None:
+        """End all calls, then `run`."""
+        self._stop.set()
+
+    async def run(self, ready: Callable[[Mapping[str, Any]], None]) -> None:
+        """Serve until stopped; `ready` is called once INVITEs are taken.
+
+        Raises:
+            UserError: a setting, the folder or a port can't be used.
+        """
+        check_link(self.settings)
+        outbox = await Outbox.open(self.settings.box, self.settings.data, self.clock, self.ids)
+        try:
+            await self._run(outbox, ready)
+        finally:
+            await outbox.close()
+
+    async def _run(self, outbox: Outbox, ready: Callable[[Mapping[str, Any]], None]) -> None:
+        controller = parse_address(self.settings.sip.controller)
+        stack = SipStack(
+            listen=parse_address(self.settings.sip.listen),
+            on_invite=self._invited,
+            clock=self.clock,
+            ids=self.ids,
+            trusted=lambda source: source == controller,
+            # gateway.md: the box serves only the controller; everything else is dropped unanswered.
+            admit=lambda source: Admission.ACCEPT if source == controller else Admission.DROP,
+        )
+        await stack.start()
+        try:
+            address = f"{stack.address[0]}:{stack.address[1]}"
+            await self._serve(outbox, stack, controller, address, ready)
+        finally:
+            await stack.stop()
+
+    async def _serve(
+        self,
+        outbox: Outbox,
+        stack: SipStack,
+        controller: tuple[str, int],
+        address: str,
+        ready: Callable[[Mapping[str, Any]], None],
+    ) -> None:
+        box = self.settings.box
+        bus = self.make_bus(f"box-{box}", will(box, outbox.boot, self.clock.utc()))
+        channels = tuple(self._channel(row.channel, outbox) for row in self.settings.module)
+        uplink = Uplink(
+            me=Self(box, self.settings.site, address, _software(), self.settings.link),
+            bus=bus,
+            outbox=outbox,
+            channels=channels,
+            clock=self.clock,
+            actions=Commands(self.modules, outbox, self.stop).table(),
+        )
+        tools = Tools(
+            settings=self.settings,
+            clock=self.clock,
+            ids=self.ids,
+            facts=uplink,
+            attempts=outbox,
+            sound=self.sound,
+            opener=self.opener,
+            dial=stack.dial,
+            controller=controller,
+        )
+        for row, channel in zip(self.settings.module, channels, strict=True):
+            self.modules[row.channel] = Module(row, channel, tools)
+        self._uplink, self._switchboard = uplink, Switchboard(tools, self.modules)
+        if outbox.set_aside:
+            await uplink.put(FaultPart(channel=0, reason=f"corrupt file set aside as {outbox.set_aside}"))
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            tasks = [group.create_task(work()) for work in (bus.run, uplink.run, self._watch_alone, *self.background)]
+            tasks += [group.create_task(module.run()) for module in self.modules.values()]
+            ready({"ready": True, "box": box, "sip": address})
+            await self._stop.wait()
+            await self._wind_down(uplink)
+            for task in tasks:
+                task.cancel()
+        self._group = None
+
+    def _channel(self, number: int, outbox: Outbox) -> Channel:
+        marks = outbox.marks.get(number, frozenset())
+        return Channel(self.settings.box, number, self.clock, self._changed, self.strict, marks=marks)
+
+    def _changed(self, channel: Channel) -> None:
+        if self._uplink is not None:
+            self._uplink.channel_changed(channel)
+
+    def _invited(self, leg: IncomingLeg) -> None:
+        if self._group is None or self._switchboard is None:
+            leg.reject(503, Cause.TEMPORARY_FAILURE, "the box is starting or stopping")
+            return
+        self._group.create_task(self._guarded(leg, self._switchboard))
+
+    async def _guarded(self, leg: IncomingLeg, switchboard: Switchboard) -> None:
+        try:
+            await switchboard.take(leg)
+        except Exception:
+            # A fault in one call's beginning must not end the box and all its calls.
+            log.exception("INVITE failed", box=self.settings.box)
+            leg.hang_up(Cause.TEMPORARY_FAILURE, "internal error")
+
+    # --- endings ------------------------------------------------------------------------------------------
+
+    def _order_all(self, event: logic.Event) -> list[Module]:
+        busy = [module for module in self.modules.values() if module.current is not None]
+        for module in busy:
+            if module.current is not None:
+                module.current.feed(event)
+        return busy
+
+    async def _wind_down(self, uplink: Uplink) -> None:
+        if self._switchboard is not None:
+            self._switchboard.closed = True
+        busy = self._order_all(logic.Ordered(Cause.TEMPORARY_FAILURE, "the box stops"))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(STOP_S):
+                for module in busy:
+                    await module.idle()
+        await uplink.farewell()
+
+    async def _watch_alone(self) -> None:
+        """architecture.md: a box that has heard no controller for its configured time ends its calls."""
+        while True:
+            await asyncio.sleep(ALONE_CHECK_S)
+            if self._uplink is None or self._uplink.silent_s() < self.settings.calls.alone_hours * 3600:
+                continue
+            busy = self._order_all(logic.Expired(logic.Timer.ALONE))
+            if busy:
+                log.warning("no controller: calls ended", box=self.settings.box, calls=len(busy))
+
+
+def _software() -> str:
+    return f"simrack {importlib.metadata.version('simrack')}"
+

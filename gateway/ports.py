@@ -1,0 +1,117 @@
+"""What calls and modules need from around them, as protocols: so that twins can stand in for ports and sound."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from simrack.drivers.modems.base import AtTrace, AudioFormat, ModemDriver, Sheet
+from simrack.gateway.settings import BoxSettings, ModuleSettings
+from simrack.sip.legs import Dial, OutgoingLeg
+from simrack.sip.sdp import Chosen
+from simrack.wire.messages import CallPart, FaultPart, MediaFigures
+from simrack.wire.ports import Clock, Ids
+
+
+class Facts(Protocol):
+    """Where a call's part and a fault go."""
+
+    async def put(self, body: CallPart | FaultPart) -> None:
+        """Keep a fact for the controller."""
+
+
+class Attempts(Protocol):
+    """The memory of attempt ids."""
+
+    async def remember(self, attempt: str) -> bool:
+        """False when it was dialled before. Raises `StoreBroken`."""
+
+
+class Audio(Protocol):
+    """A module's audio port; drains by itself while no call uses it. `lost` is set when it is gone."""
+
+    lost: asyncio.Event
+    reason: str
+
+    def close(self) -> None:
+        """Give the port back."""
+
+
+class Rtp(Protocol):
+    """A bound RTP socket; `address` is where the other side sends its voice."""
+
+    address: tuple[str, int]
+
+    def close(self) -> None:
+        """Give the port back."""
+
+
+class Bridge(Protocol):
+    """Voice of one call between an RTP socket and an audio port."""
+
+    heard: asyncio.Event
+    digits: asyncio.Queue[str]
+    no_media: asyncio.Event
+
+    def speak(self, digit: str) -> None:
+        """Send one digit to the SIP side (RFC 4733)."""
+
+    def answered(self) -> None:
+        """Empty the buffers: what was queued before the answer is stale."""
+
+    def update(self, chosen: Chosen) -> None:
+        """Go on with another negotiated session."""
+
+    def figures(self) -> MediaFigures:
+        """What was measured so far."""
+
+    def close(self) -> None:
+        """End the voice; the sockets stay open."""
+
+
+class Sound(Protocol):
+    """Makes sockets, audio ports and bridges."""
+
+    @property
+    def codecs(self) -> tuple[str, ...]:
+        """Codec names, the preferred first."""
+
+    def bind(self) -> Rtp:
+        """A free RTP port of the box's range. Raises OSError when there is none."""
+
+    def open_audio(self, path: Path, fmt: AudioFormat) -> Audio:
+        """A module's audio port. Raises OSError."""
+
+    def bridge(self, chosen: Chosen, rtp: Rtp, audio: Audio, gain_db: float) -> Bridge:
+        """Let the voice flow."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A module's driver with its family's sheet; nothing has been sent yet."""
+
+    driver: ModemDriver
+    sheet: Sheet
+
+
+class Opener(Protocol):
+    """Finds the driver for a port."""
+
+    async def __call__(self, row: ModuleSettings, trace: Callable[[AtTrace], None]) -> Opened:
+        """Open the AT port. Raises OSError or `ModemError`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """Everything that calls and modules share."""
+
+    settings: BoxSettings
+    clock: Clock
+    ids: Ids
+    facts: Facts
+    attempts: Attempts
+    sound: Sound
+    opener: Opener
+    dial: Callable[[Dial], OutgoingLeg]
+    controller: tuple[str, int]
