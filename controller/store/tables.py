@@ -230,7 +230,8 @@ config_agreement = _config_table("agreement")
 config_plan = _config_table("plan")
 config_sim = _config_table("sim", Column("plan", String, nullable=False))
 config_sender = _config_table("sender")
-config_pattern = _config_table("pattern")
+# One row per prefix: a hundred thousand of them are imported in batches.
+config_pattern = _config_table("pattern", Column("prefix", String, nullable=False))
 config_limit = _config_table("limit")
 
 CONFIG_TABLES: dict[str, Table] = {

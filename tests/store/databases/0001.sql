@@ -135,6 +135,7 @@ CREATE TABLE config_pattern (
 	version INTEGER NOT NULL, 
 	position INTEGER NOT NULL, 
 	name VARCHAR NOT NULL, 
+	prefix VARCHAR NOT NULL, 
 	body TEXT NOT NULL, 
 	CONSTRAINT pk_config_pattern PRIMARY KEY (version, position), 
 	CONSTRAINT fk_config_pattern_version FOREIGN KEY(version) REFERENCES config_version (version)

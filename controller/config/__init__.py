@@ -1,0 +1,1 @@
+"""The routing configuration: its file, its checks, its rows in the database, its compiled form."""
