@@ -1,7 +1,7 @@
 """What a call needs from the rest of the controller, as protocols: the store, the router, the SIP stack."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Protocol
 
@@ -12,10 +12,6 @@ from simrack.sip.legs import Dial, DialogIds, OutgoingLeg
 from simrack.wire.messages import BoxEvent
 
 Direction = Literal["out", "in"]
-
-
-class StoreDown(Exception):
-    """The database can't take a write now; new calls are refused until it can."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,17 +52,6 @@ class Finished:
     attempts: tuple[AttemptRow, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class SimUsage:
-    """What one SIM carried, from the records: the start of the counters in memory."""
-
-    calls_today: int = 0
-    talk_ms_today: int = 0
-    calls_month: int = 0
-    talk_ms_month: int = 0
-    last_ended: datetime | None = None
-
-
 class CallStore(Protocol):
     """The one writer of facts. Every method raises `StoreDown` when the database can't take it."""
 
@@ -79,8 +64,8 @@ class CallStore(Protocol):
     async def finish(self, finished: Finished) -> None:
         """Delete the open row; insert record, attempts, explanation and ladder."""
 
-    async def take_events(self, events: Sequence[BoxEvent]) -> None:
-        """Store facts once each; a call part completes the `estimated` record of its attempt."""
+    async def take_events(self, events: Sequence[BoxEvent]) -> Sequence[BoxEvent]:
+        """Store facts once each and return the new ones; a part completes its `estimated` record."""
 
 
 class Router(Protocol):
@@ -95,16 +80,6 @@ class Dialler(Protocol):
 
     def dial(self, dial: Dial) -> OutgoingLeg:
         """Place a call; its progress comes as events."""
-
-
-@dataclass(frozen=True, slots=True)
-class SenderView:
-    """What the entrance must know of a traffic sender."""
-
-    name: str
-    addresses: tuple[str, ...] = ()  # "192.0.2.1", "192.0.2.0/24", "192.0.2.1:5060"
-    username: str = ""  # digest; "" = by address alone
-    secret: str = field(default="", repr=False)
 
 
 class Senders(Protocol):
@@ -124,6 +99,3 @@ class Senders(Protocol):
 
     def knows(self, source: tuple[str, int]) -> bool:
         """Whether a sender names this address (it is warned about, never banned)."""
-
-
-NO_USAGE: Mapping[str, SimUsage] = {}

@@ -1,0 +1,69 @@
+"""Every kind of alarm with its severity, its title and what a person should do; `docs/calls.md` lists them.
+
+`{subject}` is what the alarm is about, for instance a box; an alarm's cause is `kind` or `kind:subject`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+Severity = Literal["critical", "major", "minor"]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of alarm."""
+
+    kind: str
+    severity: Severity
+    title: str
+    advice: str
+
+
+_KINDS = (
+    Kind(
+        "store-down", "critical", "Database can't be written",
+        "New calls are refused with 503. Look at the disk's free space and at the database's log.",
+    ),
+    Kind(
+        "broker-down", "critical", "No session with the MQTT broker",
+        "Boxes can't be seen and commands don't reach them. Start the broker or mend its address.",
+    ),
+    Kind(
+        "twin-box", "critical", "Two machines call themselves {subject}",
+        "The box gets no calls until one of the two is stopped. Look for a copied configuration.",
+    ),
+    Kind(
+        "no-channel-ready", "critical", "No channel is in service",
+        "Every call is refused. Look at the Rack page: are boxes connected, SIMs registered?",
+    ),
+    Kind(
+        "box-unreachable", "major", "Box {subject} is unreachable",
+        "Its calls go elsewhere. Look at its power, its uplink, and `simrack box` on it.",
+    ),
+    Kind(
+        "box-silent", "major", "Box {subject} has said nothing for 5 minutes",
+        "It is connected but does not report. Restart `simrack box` on it.",
+    ),
+    Kind(
+        "config-rejected", "major", "Configuration was rejected",
+        "The version before stays in force. Mend what the text names and reload.",
+    ),
+    Kind(
+        "emergency-refused", "major", "A call to an emergency number was refused",
+        "Check the site's emergency choice; call the sender back if it was no test.",
+    ),
+    Kind(
+        "sender-failures", "major", "Failed authentications from {subject}",
+        "A sender or box has this address, so that it is not banned. Check its password, or who else is there.",
+    ),
+    Kind(
+        "overload", "minor", "Calls come faster than this process admits",
+        "The rest get 503 with Retry-After. Spread the calls, or raise `calls_per_second` after measuring.",
+    ),
+    Kind(
+        "plain-link", "minor", "Box {subject} is linked without a tunnel",
+        "Its signalling and voice are readable on the way. Provision a WireGuard link.",
+    ),
+)  # fmt: skip
+CATALOGUE: Mapping[str, Kind] = {kind.kind: kind for kind in _KINDS}

@@ -1,0 +1,88 @@
+"""One candidate tried for a call."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from simrack.controller.models import AttemptRow
+from simrack.controller.routing.decision import Candidate
+from simrack.sip.legs import Failed, Leg
+from simrack.wire.causes import Cause
+from simrack.wire.messages import CallPart
+
+
+@dataclass(slots=True)
+class Attempt:
+    """An attempt in progress or gone. `engaged`: the box did more than refuse it, so it will tell its part."""
+
+    id: str
+    number: int
+    candidate: Candidate
+    leg: Leg
+    started: datetime
+    begun_ms: int
+    engaged: bool = False
+    heard: bool = False
+    rang: bool = False
+    answered: bool = False
+    late: bool = False
+    silent: bool = False
+    ended: datetime | None = None
+    cause: int = 0
+    text: str = ""
+    sdp: bytes | None = None
+    part: CallPart | None = None
+    offset: timedelta = timedelta()  # controller's clock minus the box's, when the part was made
+
+    @property
+    def gone(self) -> bool:
+        return self.ended is not None
+
+    @property
+    def awaits_part(self) -> bool:
+        """Whether the record should wait for the box's part."""
+        return self.part is None and self.engaged and not self.silent
+
+    @property
+    def lacks_part(self) -> bool:
+        """Whether the record can't be sure of what the network did."""
+        return self.part is None and (self.engaged or self.silent)
+
+    def fail(self, failed: Failed, now: datetime) -> None:
+        """Note how it failed."""
+        self.ended, self.cause, self.text = now, failed.cause, failed.text
+        self.silent = failed.no_response
+        refused = failed.cause == Cause.CHANNEL_UNAVAILABLE or failed.status == 482
+        self.engaged = not refused and (self.engaged or self.heard or failed.side == "remote")
+        if failed.no_response and not self.heard:
+            self.engaged = False
+        if failed.no_response and not self.text:
+            self.text = "no response"
+
+    def outcome(self) -> str:
+        """In a few words, for lists."""
+        if self.late:
+            return "answered late and ended"
+        if self.answered:
+            return "answered"
+        if self.silent:
+            return "no response"
+        return self.text or (f"failed, cause {self.cause}" if self.cause else "cancelled")
+
+    def row(self) -> AttemptRow:
+        """What the record keeps of it."""
+        part = self.part
+        return AttemptRow(
+            attempt=self.id,
+            number=self.number,
+            box=self.candidate.box,
+            channel=self.candidate.channel,
+            iccid=self.candidate.iccid,
+            started=self.started,
+            ended=self.ended,
+            cause=part.cause if part else self.cause,
+            cause_text=(part.cause_text if part else "") or self.text,
+            outcome=self.outcome(),
+            talk_ms=part.talk_ms if part else 0,
+            at_log=part.at_log if part else (),
+            media=part.media if part else None,
+        )

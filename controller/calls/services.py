@@ -1,0 +1,91 @@
+"""What every call shares: the ports and the figures."""
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import structlog
+
+from simrack.controller.calls.metrics import Metrics
+from simrack.controller.calls.ports import CallStore, Dialler, Router
+from simrack.controller.fleet.state import Fleet
+from simrack.wire import topics
+from simrack.wire.errors import LinkDown
+from simrack.wire.messages import LiveCall
+from simrack.wire.mqtt import Bus
+from simrack.wire.ports import Clock, Ids
+
+log = structlog.get_logger(__name__)
+#: Live messages that wait for the broker; older ones are worthless to a page by then.
+MOST_WAITING = 2000
+
+
+class Alarms(Protocol):
+    """The one function that opens and closes alarms."""
+
+    def set(
+        self, kind: str, active: bool, subject: str = "", detail: str = "", hold_s: float | None = None
+    ) -> None:
+        """Open or close an alarm."""
+
+
+class Feed:
+    """Publishes calls in progress, in order, without ever holding up a call."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self._waiting: asyncio.Queue[LiveCall] = asyncio.Queue(MOST_WAITING)
+
+    def tell(self, live: LiveCall) -> None:
+        """Publish soon."""
+        if self._waiting.full():
+            self._waiting.get_nowait()
+        self._waiting.put_nowait(live)
+
+    async def run(self) -> None:
+        """Publish until cancelled."""
+        while True:
+            live = await self._waiting.get()
+            try:
+                await self._bus.publish(topics.controller_call(live.call), live.encode())
+            except LinkDown:
+                log.debug("live call not published", call=live.call)
+
+
+@dataclass(slots=True)
+class CallLimits:
+    """Times of the call logic, in seconds; each with its reason."""
+
+    #: A box that sends no response to INVITE for this long counts as unreachable (routing).
+    no_response_s: float = 1.5
+    #: Candidates tried for one call; a caller waits no longer than this many failures.
+    attempts: int = 6
+    #: A CANCEL or BYE is answered within SIP's timer B or F (32 s); then the leg is given up.
+    release_s: float = 33.0
+    #: The box's part comes within this after the end, or the record is `estimated` (architecture).
+    part_s: float = 2.0
+    #: A full or locked database is asked again this often until the record is stored.
+    store_retry_s: float = 1.0
+
+
+@dataclass(slots=True)
+class Services:
+    """Ports that a call acts through."""
+
+    clock: Clock
+    ids: Ids
+    store: CallStore
+    router: Router
+    dialler: Dialler
+    fleet: Fleet
+    alarms: Alarms
+    feed: Feed
+    metrics: Metrics
+    stamp_boot: str
+    limits: CallLimits = field(default_factory=CallLimits)
+    _seq: int = 0
+
+    def stamp(self) -> tuple[str, int]:
+        """(boot, sequence) of the next state message about a call."""
+        self._seq += 1
+        return self.stamp_boot, self._seq
