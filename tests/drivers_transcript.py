@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from typing import Self
 
 FOLDER = Path(__file__).parent / "drivers" / "transcripts"
 # What a real module says on its own at any moment; none of these changes a call.
@@ -83,6 +84,7 @@ class Transcript:
         self._orders: asyncio.Queue[str] = asyncio.Queue()
         self._group: asyncio.TaskGroup | None = None
         self._task: asyncio.Task[None] | None = None
+        self._writing = asyncio.Lock()
         self._noise = self._endless_noise()
         self._master, self._slave = os.openpty()
         tty.setraw(self._slave)
@@ -94,7 +96,7 @@ class Transcript:
         """The transcript of that name."""
         return cls((FOLDER / f"{name}.at").read_text(), way, echo=echo)
 
-    async def __aenter__(self) -> "Transcript":
+    async def __aenter__(self) -> Self:
         asyncio.get_running_loop().add_reader(self._master, self._readable)
         self._task = asyncio.create_task(self._play())
         return self
@@ -202,6 +204,11 @@ class Transcript:
         await self._write(out.octets)
 
     async def _write(self, octets: bytes) -> None:
+        # A module puts out one line after the other, never two at once.
+        async with self._writing:
+            await self._travel(octets)
+
+    async def _travel(self, octets: bytes) -> None:
         if self.way is Way.LATE:
             await asyncio.sleep(LATE_S)
         if self.way is not Way.BYTEWISE:

@@ -33,6 +33,14 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
+class Over:
+    """A line says that the call with this index is released."""
+
+    index: int
+    number: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Moved:
     """The call reached a state that it had not yet."""
 
@@ -63,6 +71,12 @@ class Ghost:
 
 
 Step = Moved | Ended | Second | Ghost
+
+
+def _same_number(one: str, other: str) -> bool:
+    """Networks show national and international forms of one number; an empty one tells nothing."""
+    length = min(len(one), len(other), 7)
+    return length == 0 or one[-length:] == other[-length:]
 
 
 class CallView:
@@ -115,10 +129,12 @@ class CallView:
         self.state, self.number = Progress.INCOMING, number
         return (Moved(self.state, number),)
 
-    def gone(self, index: int) -> tuple[Step, ...]:
-        """The call with this index was shown as released."""
-        self._refused.discard(index)
-        return self.ended() if index == self._index else ()
+    def gone(self, over: Over) -> tuple[Step, ...]:
+        """A call was shown as released; the end of the call before, told late, has another number."""
+        self._refused.discard(over.index)
+        if over.index != self._index or not _same_number(over.number, self.number):
+            return ()
+        return self.ended()
 
     def listing(self, rows: Iterable[Row]) -> tuple[Step, ...]:
         """A valid list of all voice calls came; two empty ones in a row end the call."""

@@ -31,6 +31,8 @@ from simrack.wire.ports import Clock
 # How long a cancel waits for an outstanding dial to be taken before it breaks it off; modules answer ATD
 # within 300 ms when COLP is off.
 DIAL_GRACE_S = 1.0
+# ATD is answered at once with COLP off; a module on a loaded hub may need seconds.
+DIAL_S = 15.0
 # After a hang-up command: until the call must be gone from +CLCC before the next one is tried. Networks were
 # seen to take 1 s for the release of an alerting call.
 ON_HOOK_S = 3.0
@@ -78,6 +80,8 @@ class GenericDriver(ServedDriver):
         self._held_back: list[CallProgress] = []
         self._call_up = asyncio.Event()
         self._dial_over = asyncio.Event()
+        self._dial_over.set()
+        self._given_up = False
         self._hang_up_turn = asyncio.Lock()
         self._urcs.update(
             {
@@ -145,27 +149,32 @@ class GenericDriver(ServedDriver):
         suffix = {None: "", True: "I", False: "i"}[hide]
         self.view.asked(number)
         self._hint = 0
-        self._dial_over.clear()
         try:
-            await self._dialled(AtCommand(f"ATD{number}{suffix};", timeout_s=CALL_S, dial=True))
-        finally:
-            self._dial_over.set()
-
-    async def _dialled(self, command: AtCommand) -> None:
-        try:
-            await self._chat.run(command, Priority.URGENT)
+            await self._outstanding(AtCommand(f"ATD{number}{suffix};", timeout_s=DIAL_S, dial=True))
         except AtRefused as error:
             refusal = await self._dial_refused(error)
             raise refusal from error
-        except (AtAborted, asyncio.CancelledError):
+        except (AtAborted, asyncio.CancelledError) as error:
             # The module may have taken it: a call counts as there until hang_up has proved otherwise.
             self.view.taken()
+            self._given_up = True
+            if isinstance(error, AtAborted):
+                raise self._modem_error(error) from error
             raise
         except AtError as error:
-            self.view.taken()
+            self.view.failed()
+            self._given_up = True
+            self._spawn(self.hang_up())
             raise self._modem_error(error) from error
         self._do(self.view.taken())
-        self._call_up.set()
+
+    async def _outstanding(self, command: AtCommand) -> None:
+        """Send a command that ends in a call, so that `hang_up` knows while it is outstanding."""
+        self._dial_over.clear()
+        try:
+            await self._chat.run(command, Priority.URGENT)
+        finally:
+            self._dial_over.set()
 
     async def _dial_refused(self, error: AtRefused) -> ModemRefused:
         self.view.failed()
@@ -180,7 +189,7 @@ class GenericDriver(ServedDriver):
 
     async def answer(self) -> None:
         try:
-            await self._chat.run(AtCommand("ATA", timeout_s=CALL_S, dial=True), Priority.URGENT)
+            await self._outstanding(AtCommand("ATA", timeout_s=CALL_S, dial=True))
         except AtRefused as error:
             # NO CARRIER here: the caller hung up meanwhile.
             self._spawn(self._confirm_end(self._clock.monotonic()))
@@ -192,7 +201,7 @@ class GenericDriver(ServedDriver):
 
     async def hang_up(self, cause: int = 16) -> None:
         async with self._hang_up_turn:
-            given_up = await self._end_dial()
+            await self._end_dial()
             if not self.view.busy and not await self._voice_rows():
                 return
             self._hanging = cause
@@ -200,19 +209,18 @@ class GenericDriver(ServedDriver):
                 await self._climb_down(cause)
             finally:
                 self._hanging = None
-        if given_up:
+        if self._given_up:
+            self._given_up = False
             self._spawn(self._look_for_ghost())
 
-    async def _end_dial(self) -> bool:
-        """Let an outstanding dial be taken, or break it off; tells whether one was."""
-        if not self._chat.dialling:
-            return not self._dial_over.is_set() and self.view.busy
+    async def _end_dial(self) -> None:
+        """Let an outstanding ATD or ATA be taken, or break it off."""
         try:
             async with asyncio.timeout(DIAL_GRACE_S):
                 await self._dial_over.wait()
         except TimeoutError:
-            self._chat.abandon()
-        return True
+            if self._chat.dialling:
+                self._chat.abandon()
 
     async def _climb_down(self, cause: int) -> None:
         for command in self._hang_up_commands(cause):

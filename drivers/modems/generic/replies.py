@@ -138,9 +138,12 @@ def imsi(text: str) -> str:
 def release_cause(line: str) -> tuple[int, str]:
     """+CEER: (Q.850 cause or 0, the module's own words).
 
-    Seen: words, a number before words in quotes, `Cause:16`, and a pair such as `0,-1` that says nothing.
+    Seen: words, a number before words in quotes, `Cause:16`, a pair `0,17`, and `0,-1` that says nothing.
     """
     words = line.partition(":")[2].strip().strip('"')
+    pair = re.fullmatch(r"\d{1,3}, *(-?\d{1,3})", words)
+    if pair:
+        return max(0, number(pair[1])), words
     return causes.from_text(words) or 0, words
 
 

@@ -42,6 +42,10 @@ from simrack.wire.ports import Clock
 NETWORK_EVERY_S = 30.0
 # A burst of registration and signal lines leads to one reading.
 NETWORK_SETTLE_S = 0.2
+# After a reading: a module that floods with news is not asked without end.
+NETWORK_PAUSE_S = 1.0
+# Signal told by the module itself is passed on this often at most; nobody reads a page faster.
+SIGNAL_EVERY_S = 2.0
 # +CME ERROR 14 (busy) and 13 in the first seconds after power-on or a change of card (at-dialects 8.1).
 CARD_RETRY_S = 1.0
 # A card that answers is asked again seldom; changes come unsolicited where the family can.
@@ -75,6 +79,7 @@ class ServedDriver(ModemDriver):
         self._sim: SimInfo | None = None
         self._network: NetworkInfo | None = None
         self._prepared_for = ""
+        self._signal_at = 0.0
         self._silent = False
         self._card_due, self._network_due = asyncio.Event(), asyncio.Event()
         self._group: asyncio.TaskGroup | None = None
@@ -140,7 +145,9 @@ class ServedDriver(ModemDriver):
             case AtRefused():
                 cause = _RESULT_CAUSES.get(error.final.kind) or _CME_CAUSES.get(error.final.code or 0, 41)
                 return ModemRefused(str(error), cause)
-            case AtTimeout() | AtAborted():
+            case AtAborted():
+                return ModemRefused(str(error), cause=16)
+            case AtTimeout():
                 return ModemRefused(str(error))
             case AtSilent():
                 if not self._silent:
@@ -236,6 +243,7 @@ class ServedDriver(ModemDriver):
             await asyncio.sleep(NETWORK_SETTLE_S)
             if not self._setting_up:
                 await self._guarded(self._look_at_network())
+            await asyncio.sleep(NETWORK_PAUSE_S)
 
     async def _look_at_network(self) -> None:
         network = await self._read_network()
@@ -294,7 +302,11 @@ class ServedDriver(ModemDriver):
 
     def _signal_news(self, dbm: int | None) -> None:
         """Take a signal that came unsolicited without asking again; dBm, None = unknown."""
-        if self._network is not None and dbm != self._network.signal_dbm:
+        now = self._clock.monotonic()
+        if self._network is None or now - self._signal_at < SIGNAL_EVERY_S:
+            return
+        if dbm != self._network.signal_dbm:
+            self._signal_at = now
             self._network = self._network.model_copy(update={"signal_dbm": dbm})
             self._emit(NetworkChanged(self._network))
 

@@ -12,7 +12,7 @@ from simrack.drivers.at.command import AtCommand, Priority
 from simrack.drivers.at.fields import split_fields
 from simrack.drivers.at.framing import Line
 from simrack.drivers.modems.base import AudioFormat, DtmfHeard, ModemRefused, Sheet
-from simrack.drivers.modems.generic.calls import Row
+from simrack.drivers.modems.generic.calls import Over, Row
 from simrack.drivers.modems.generic.driver import GenericDriver
 from simrack.drivers.modems.generic.replies import Registration, iccid, signal_dbm
 from simrack.drivers.modems.quectel import replies
@@ -102,7 +102,7 @@ class QuectelDriver(GenericDriver):
         if self.dialect == "dsci":
             self._state_news(replies.dsci(line.text))
 
-    def _state_news(self, news: Row | int | None) -> None:
+    def _state_news(self, news: Row | Over | None) -> None:
         if isinstance(news, Row):
             self._do(self.view.row(news))
         elif news is not None:

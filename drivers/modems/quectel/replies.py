@@ -2,7 +2,7 @@
 
 from simrack.drivers.at.fields import number, split_fields
 from simrack.drivers.modems.base import Progress
-from simrack.drivers.modems.generic.calls import Row
+from simrack.drivers.modems.generic.calls import Over, Row
 from simrack.drivers.modems.generic.replies import CLCC_STATES
 
 #: `stat` of ^DSCI; the numbers are not those of +CLCC (at-dialects 4.3).
@@ -18,16 +18,16 @@ _DSCI_END = 6
 _CCINFO_END = -1
 
 
-def ccinfo(line: str) -> Row | int | None:
-    """`+QIND: "ccinfo",idx,dir,state,mode,mpty,"num",type`: a call, the index of an ended one, or None."""
+def ccinfo(line: str) -> Row | Over | None:
+    """`+QIND: "ccinfo",idx,dir,state,mode,mpty,"num",type`: a call, the end of one, or None."""
     fields = split_fields(line)
     if len(fields) < 5 or fields[0] != "ccinfo" or number(fields[4]) != 0:
         return None
     return _row(fields[1], fields[2], fields[3], fields[6] if len(fields) > 6 else "", CLCC_STATES, _CCINFO_END)
 
 
-def dsci(line: str) -> Row | int | None:
-    """`^DSCI: id,dir,stat,type,num,num_type[,tone]`: a call, the index of an ended one, or None.
+def dsci(line: str) -> Row | Over | None:
+    """`^DSCI: id,dir,stat,type,num,num_type[,tone]`: a call, the end of one, or None.
 
     Other chip families print twelve fields under the same name, with other meanings: those are not read.
     """
@@ -39,12 +39,12 @@ def dsci(line: str) -> Row | int | None:
 
 def _row(
     index: str, direction: str, state: str, calling: str, states: dict[int, Progress], end: int
-) -> Row | int | None:
+) -> Row | Over | None:
     at, told = number(index), number(state, default=-99)
     if at < 0 or direction not in ("0", "1"):
         return None
     if told == end:
-        return at
+        return Over(at, calling)
     progress = states.get(told)
     return Row(at, direction == "0", progress, calling) if progress is not None else None
 
