@@ -141,7 +141,7 @@ def place_call(
 
 def random_tone() -> float:
     """A frequency that survives every codec and is nobody's signalling tone."""
-    return float(random.SystemRandom().randrange(400, 3000, 20))
+    return 400.0 + int(SystemIds().token(2), 16) % 130 * 20
 
 
 def _resolve(number: str, state: dict[str, Any]) -> str:

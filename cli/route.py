@@ -1,0 +1,75 @@
+"""`simrack route explain`: which way a call would go now, and why."""
+
+import asyncio
+from typing import Annotated, Any
+
+import typer
+
+from simrack.cli.output import JsonOption, say, say_json
+from simrack.cli.places import StateOption, read_state
+from simrack.wire import topics
+from simrack.wire.errors import CommandFailed, UserError
+from simrack.wire.mqtt import Commander, MqttBus
+from simrack.wire.ports import SystemClock, SystemIds
+
+CONNECT_S = 5.0  # the broker is on this machine or one link away
+app = typer.Typer(help="Look into routing.", no_args_is_help=True)
+
+
+async def ask_controller(url: str, action: str, args: dict[str, Any], actor: str) -> dict[str, Any]:
+    """Have the controller do `action` and return its result.
+
+    Raises:
+        UserError: the broker or the controller does not answer, or the controller refuses.
+    """
+    ids, connected = SystemIds(), asyncio.Event()
+    name = f"cli-{ids.token(4)}"
+    bus = MqttBus(url, name)
+    commander = Commander(bus, name, SystemClock(), ids)
+
+    async def mark() -> None:
+        connected.set()
+
+    bus.on_connect(mark)
+    session = asyncio.create_task(bus.run())
+    try:
+        async with asyncio.timeout(CONNECT_S):
+            await connected.wait()
+        reply = await commander.send(topics.controller_command(), action, args, actor=actor)
+    except TimeoutError:
+        raise UserError("the broker can't be reached", todo="Is `simrack up` still running? See its logs.") from None
+    except CommandFailed as error:
+        raise UserError(str(error), todo="Is the controller running? See its log.") from error
+    finally:
+        session.cancel()
+        await asyncio.gather(session, return_exceptions=True)
+    if not reply.ok:
+        raise UserError(reply.error, action)
+    return reply.result
+
+
+@app.callback()
+def _root() -> None:
+    """Look into routing."""
+
+
+@app.command()
+def explain(
+    number: Annotated[str, typer.Argument(help="Called number, as the sender would write it.")],
+    sender: Annotated[str, typer.Option(help="Traffic sender's name.")],
+    caller: Annotated[str, typer.Option(help="Calling number.")] = "",
+    state: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show which checks a call would pass now, who falls out, and the order of the rest. Places no call."""
+    from simrack.controller.routing.explain_text import explain_text
+
+    from simrack.controller.models import Explanation
+
+    facts = read_state(state)
+    args = {"called": number, "calling": caller, "sender": sender}
+    result = asyncio.run(ask_controller(str(facts["mqtt"]), "explain", args, "cli"))
+    if as_json:
+        say_json(result)
+        return
+    say(explain_text(Explanation.model_validate(result["explanation"])))
