@@ -76,15 +76,24 @@ def cross_fade(old: bytes, new: bytes) -> bytes:
 
 
 def best_lag(history: bytes, probe: int, shortest: int, longest: int) -> int:
-    """Distance in samples, within the limits, at which the last `probe` samples repeat best."""
+    """Distance in samples, within the limits, at which the last `probe` samples repeat best.
+
+    Not `findfit`: that also takes the opposite phase for a match.
+    """
     end = len(history) // WIDTH
-    reach = min(longest, end - probe)
-    if reach <= shortest or not audioop.max(history[-probe * WIDTH :], WIDTH):
-        return min(shortest, end)
-    first = end - probe - reach
-    field = history[first * WIDTH : (end - shortest) * WIDTH]
-    offset, _ = audioop.findfit(field, history[-probe * WIDTH :])
-    return reach - offset
+    longest = min(longest, end - probe)
+    last = history[-probe * WIDTH :]
+    best, best_score = min(shortest, end), 0.0
+    if not audioop.max(last, WIDTH):
+        return best
+    for lag in range(shortest, longest + 1):
+        start = (end - probe - lag) * WIDTH
+        piece = history[start : start + probe * WIDTH]
+        power = audioop.rms(piece, WIDTH)
+        score = audioop.findfactor(last, piece) * power if power else 0.0
+        if score > best_score * 1.001:
+            best, best_score = lag, score
+    return best
 
 
 # Odd taps of a half-band low pass (Hann-windowed sinc, 24 taps wide): its even taps are zero but the middle,

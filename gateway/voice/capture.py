@@ -56,11 +56,11 @@ class Capture:
         if margin < 0:
             return self._starve(count, -margin), False
         self._idle_ms = 0
-        step = 0
-        if self._pcm.can_stretch(count):
-            step = self._regulator.step(quiet=g711.to_dbfs(self.level) < QUIET_DBFS)
-            if step:
-                self._regulator.done(step)
+        step = self._regulator.step(quiet=g711.to_dbfs(self.level) < QUIET_DBFS)
+        if step and self._pcm.allows(count, step):
+            self._regulator.done(step)
+        else:
+            step = 0
         out = self._pcm.take(count, step)
         self.level = g711.rms(out)
         self._conceal.heard_level(g711.to_dbfs(self.level))

@@ -39,7 +39,7 @@ class Concealer:
         self._cycle = b""
         self._position = 0
         self._step = 0
-        self._made_ms = 0.0
+        self._made = 0  # samples of this gap so far
         self._noise_at = 0
         self.noise_dbfs = NOISE_FLOOR_DBFS
 
@@ -93,17 +93,17 @@ class Concealer:
         before = past[-lag * g711.WIDTH - join : -lag * g711.WIDTH]
         self._cycle = cycle[:-join] + g711.cross_fade(cycle[-join:], before)
         last = array("h", past[-2:] + past[-lag * g711.WIDTH - 2 : -lag * g711.WIDTH])
-        self._step, self._position, self._made_ms = last[0] - last[1], 0, 0.0
+        self._step, self._position, self._made = last[0] - last[1], 0, 0
 
     def _make(self, count: int) -> bytes:
         size, line = count * g711.WIDTH, self._cycle
         repeats = (self._position + size) // len(line) + 1
         pcm = (line * repeats)[self._position : self._position + size]
         self._position = (self._position + size) % len(line)
-        if self._made_ms == 0:
+        if self._made < self._join // g711.WIDTH and self._step:
             pcm = self._without_step(pcm)
         start = self._level()
-        self._made_ms += count * 1000 / self._rate
+        self._made += count
         end = self._level()
         if start == end == 1.0:
             return pcm
@@ -112,10 +112,11 @@ class Concealer:
         return g711.mix(g711.ramp(pcm, start, end), g711.ramp(self.noise(count), 1 - start, 1 - end))
 
     def _level(self) -> float:
-        return max(0.0, min(1.0, 1 - (self._made_ms - FULL_MS) / FADE_MS))
+        return max(0.0, min(1.0, 1 - (self._made * 1000 / self._rate - FULL_MS) / FADE_MS))
 
     def _without_step(self, pcm: bytes) -> bytes:
-        samples = array("h", pcm)
-        length = min(len(samples), self._join // g711.WIDTH)
-        line = [samples[i] + self._step * (1 - i / length) for i in range(length)]
+        """Spread the step at the seam over the first samples of the gap, in however many pieces they come."""
+        samples, join = array("h", pcm), self._join // g711.WIDTH
+        length = min(len(samples), join - self._made)
+        line = [samples[i] + self._step * (1 - (self._made + i) / join) for i in range(length)]
         return g711.samples_of(line) + samples[length:].tobytes()

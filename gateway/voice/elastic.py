@@ -72,18 +72,19 @@ class Elastic:
         self._pcm.clear()
 
     def take(self, count: int, step: int = 0) -> bytes:
-        """`count` samples made of `count + step` queued ones; `step` is ignored when too few wait.
+        """`count` samples made of `count + step` queued ones.
 
-        The caller sees to it that `count` samples are there.
+        The caller sees to it that so many are there, and for a step those that `allows` wants.
         """
-        if step and abs(step) <= MOST_STEP and len(self) >= count + abs(step) + AFTER + 1:
+        if step:
             return self._stretched(count, count + step)
         out = bytes(self._pcm[: count * g711.WIDTH])
         self._consume(count)
         return out
 
-    def can_stretch(self, count: int) -> bool:
-        return len(self) >= count + MOST_STEP + AFTER + 1
+    def allows(self, count: int, step: int) -> bool:
+        """Whether enough waits for the interpolation to look ahead."""
+        return len(self) >= count + step + AFTER + 1
 
     def _consume(self, samples: int) -> None:
         size = samples * g711.WIDTH
@@ -103,15 +104,15 @@ class Regulator:
 
     A margin is how many samples were in hand before a frame was due. The band is wider than one frame,
     because packets and ticks are 20 ms apart and a slow drift shows as a jump of a whole frame; the low edge is
-    one frame, so that the jump itself costs nothing.
+    one frame and what the interpolation looks ahead, so that the jump itself costs nothing.
     """
 
     WINDOW = 100  # frames of a half window; the smallest margin is known over 2 to 4 s
-    PATIENCE = 25  # frames to wait for a quiet one
+    PATIENCE = 10  # frames to wait for a quiet one; one sample in 10 frames still follows 600 ppm
 
     def __init__(self, frame: int) -> None:
         self._frame = frame
-        self.low, self.high = frame, frame * 2 + frame // 4
+        self.low, self.high = frame + 2 * MOST_STEP, frame * 2
         self.reset()
 
     def reset(self) -> None:

@@ -157,11 +157,11 @@ class Playout:
         return self._take(count)
 
     def _take(self, count: int) -> bytes:
-        step = 0
-        if not self._idle_ms and self._pcm.can_stretch(count):
-            step = self._regulator.step(quiet=g711.to_dbfs(self.level) < QUIET_DBFS)
-            if step:
-                self._regulator.done(step)
+        step = 0 if self._idle_ms else self._regulator.step(quiet=g711.to_dbfs(self.level) < QUIET_DBFS)
+        if step and self._pcm.allows(count, step):
+            self._regulator.done(step)
+        else:
+            step = 0
         out = self._pcm.take(count, step)
         self.frames += 1
         self.level = g711.rms(out)
