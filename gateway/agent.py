@@ -10,7 +10,6 @@ Each task has its owner here; a module's task never raises, so only a fault of t
 
 import asyncio
 import contextlib
-import importlib.metadata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -57,6 +56,7 @@ class Box:
     opener: Opener
     background: tuple[Background, ...] = ()
     strict: bool = False
+    software: str = "simrack"
     modules: dict[int, Module] = field(default_factory=dict)
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
     _group: asyncio.TaskGroup | None = None
@@ -110,7 +110,7 @@ class Box:
         bus = self.make_bus(f"box-{box}", will(box, outbox.boot, self.clock.utc()))
         channels = tuple(self._channel(row.channel, outbox) for row in self.settings.module)
         uplink = Uplink(
-            me=Self(box, self.settings.site, address, _software(), self.settings.link),
+            me=Self(box, self.settings.site, address, self.software, self.settings.link),
             bus=bus,
             outbox=outbox,
             channels=channels,
@@ -194,8 +194,4 @@ class Box:
             busy = self._order_all(logic.Expired(logic.Timer.ALONE))
             if busy:
                 log.warning("no controller: calls ended", box=self.settings.box, calls=len(busy))
-
-
-def _software() -> str:
-    return f"simrack {importlib.metadata.version('simrack')}"
 

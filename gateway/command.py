@@ -3,9 +3,14 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from simrack.gateway.hardware import Hardware
+    from simrack.gateway.settings import BoxSettings
+    from simrack.wire.ports import Clock, Ids
 
 
 def box(
@@ -21,29 +26,34 @@ def box(
     _run(load(BoxSettings, config, env_prefix="SIMRACK_BOX_"))
 
 
-def _run(settings: Any) -> None:
+def _run(settings: "BoxSettings") -> None:
     import asyncio
+    from importlib.metadata import version
 
-    try:
-        import uvloop
-    except ImportError:
-        # uvloop has no build for every machine; it saves a third of the CPU, nothing else.
-        asyncio.run(_serve(settings))
-    else:
-        uvloop.run(_serve(settings))
-
-
-async def _serve(settings: Any) -> None:
-    import asyncio
-    import signal
-
-    from simrack.gateway.agent import Box
     from simrack.gateway.hardware import Hardware
-    from simrack.wire.mqtt import MqttBus
     from simrack.wire.ports import SystemClock, SystemIds
 
     clock, ids = SystemClock(), SystemIds()
     hardware = Hardware(settings.rtp, settings.calls.no_media_s, clock, ids)
+    work = _serve(settings, hardware, clock, ids, f"simrack {version('simrack')}")
+    try:
+        import uvloop
+    except ImportError:
+        # uvloop has no build for every machine; it saves a third of the CPU, nothing else.
+        asyncio.run(work)
+    else:
+        uvloop.run(work)
+
+
+async def _serve(
+    settings: "BoxSettings", hardware: "Hardware", clock: "Clock", ids: "Ids", software: str
+) -> None:
+    import asyncio
+    import signal
+
+    from simrack.gateway.agent import Box
+    from simrack.wire.mqtt import MqttBus
+
     agent = Box(
         settings=settings,
         clock=clock,
@@ -52,6 +62,7 @@ async def _serve(settings: Any) -> None:
         sound=hardware,
         opener=hardware.open_module,
         background=(hardware.run,),
+        software=software,
     )
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, agent.stop)

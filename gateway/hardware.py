@@ -15,17 +15,16 @@ from simrack.wire.ports import Clock, Ids
 
 
 class Hardware:
-    """Sound and modules of this machine; `run` is the voice ticker."""
+    """Sound and modules of this machine; `run` is the voice ticker. Make it before the loop runs.
+
+    `codecs` are the names offered, the preferred first.
+    """
 
     def __init__(self, rtp: RtpSettings, no_media_s: float, clock: Clock, ids: Ids) -> None:
         self._rtp, self._no_media_s, self._clock = rtp, no_media_s, clock
         self._ticker = VoiceTicker(clock, ids)
-        self._codecs = available()
-
-    @property
-    def codecs(self) -> tuple[str, ...]:
-        """Codec names, the preferred first."""
-        return self._codecs
+        # Looking for libopus starts ldconfig, which has no place in a running loop.
+        self.codecs: tuple[str, ...] = available()
 
     async def run(self) -> None:
         """Move the voice of all calls until cancelled."""

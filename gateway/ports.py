@@ -71,11 +71,9 @@ class Bridge(Protocol):
 
 
 class Sound(Protocol):
-    """Makes sockets, audio ports and bridges."""
+    """Makes sockets, audio ports and bridges; `codecs` are names, the preferred first."""
 
-    @property
-    def codecs(self) -> tuple[str, ...]:
-        """Codec names, the preferred first."""
+    codecs: tuple[str, ...]
 
     def bind(self) -> Rtp:
         """A free RTP port of the box's range. Raises OSError when there is none."""

@@ -1,0 +1,472 @@
+"""The whole box on emulated modules: raw SIP at one side, the network's own ledger at the other."""
+
+import asyncio
+import json
+import random
+import re
+import urllib.request
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from gateway_sip import Controller, Dialog, sdp_of
+from gateway_support import until
+from gateway_voice import Phone
+from support import Process, processes
+
+from simrack.gateway.agent import Box
+from simrack.gateway.hardware import Hardware
+from simrack.gateway.settings import BoxSettings
+from simrack.sip.codecs import available
+from simrack.wire import topics
+from simrack.wire.channel import ChannelState
+from simrack.wire.messages import BoxEvent, CallPart, EventAck, FaultPart
+from simrack.wire.mqtt import MemoryBroker
+from simrack.wire.ports import SystemClock, SystemIds
+
+# The SIP library opens an IPv6 socket to see whether it can, and leaves it to the garbage collector.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+S = ChannelState
+CLOCK, IDS = SystemClock(), SystemIds()
+# Looked up before any loop runs, as the command does.
+available()
+
+
+class Lab:
+    """The emulated network's interface."""
+
+    def __init__(self, facts: dict[str, Any]) -> None:
+        self.url: str = facts["ledger"]
+        self.numbers: dict[str, str] = facts["numbers"]
+        self.modules: list[dict[str, Any]] = facts["boxes"][0]["modules"]
+
+    async def ask(self, method: str, path: str, body: object = None) -> Any:
+        def work() -> Any:
+            data = None if body is None else json.dumps(body).encode()
+            request = urllib.request.Request(
+                self.url + path, data=data, method=method, headers={"Content-Type": "application/json"}
+            )
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                return json.loads(answer.read())
+
+        return await asyncio.to_thread(work)
+
+    async def number(self, **behaviour: Any) -> str:
+        answer = await self.ask("POST", "/numbers", behaviour)
+        return str(answer["number"])
+
+    async def last_call(self) -> dict[str, Any]:
+        rows = await self.ask("GET", "/ledger/calls")
+        row: dict[str, Any] = rows[-1]
+        return row
+
+    async def fault(self, channel: int, fault: str, **more: Any) -> None:
+        await self.ask("POST", "/faults", {"box": "lab-01", "channel": channel, "fault": fault, **more})
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    folder = tmp_path_factory.mktemp("lab")
+    with processes(folder) as start:
+        process: Process = start(
+            "lab", "up", "--boxes", "1", "--channels", "2", "--state", str(folder / "lab.json"), "--setup", "0.05-0.1"
+        )
+        assert process.ready["ready"]
+        yield Lab(json.loads((folder / "lab.json").read_text()))
+
+
+class Rig:
+    """A box in this loop, with a raw controller and a phone."""
+
+    def __init__(self, lab: Lab, box: Box, sip: tuple[str, int], controller: Controller, phone: Phone) -> None:
+        self.lab, self.box, self.sip, self.controller, self.phone = lab, box, sip, controller, phone
+        self.events: list[BoxEvent] = []
+        self.attempts = 0
+
+    @property
+    def parts(self) -> list[CallPart]:
+        return [event.body for event in self.events if isinstance(event.body, CallPart)]
+
+    @property
+    def faults(self) -> list[FaultPart]:
+        return [event.body for event in self.events if isinstance(event.body, FaultPart)]
+
+    def state(self, channel: int = 1) -> ChannelState:
+        return self.box.modules[channel].channel.state
+
+    def call(self, number: str, *, channel: int = 1, **more: str) -> Dialog:
+        self.attempts += 1
+        headers = {
+            "X-Simrack-Call": f"call{self.attempts}", "X-Simrack-Attempt": f"attempt{self.attempts}",
+            "X-Simrack-Channel": str(channel), "X-Simrack-ICCID": self.lab.modules[channel - 1]["iccid"],
+            **{"X-Simrack-" + key.replace("_", "-"): value for key, value in more.items()},
+        }  # fmt: skip
+        return self.controller.invite(self.sip, number, sdp_of(self.phone.address), headers)
+
+    async def final(self, dialog: Dialog) -> int:
+        await until(lambda: dialog.final, "final answer", 15)
+        assert dialog.final
+        return dialog.final.status
+
+    async def part(self, count: int = 1) -> CallPart:
+        await until(lambda: len(self.parts) >= count, "the call's part", 10)
+        await until(lambda: all(self.state(n) not in _BUSY for n in self.box.modules), "rest", 10)
+        return self.parts[count - 1]
+
+    async def on_hook(self) -> None:
+        """The network itself says that no call is left."""
+        for _ in range(100):
+            rows = await self.lab.ask("GET", "/ledger/calls")
+            if all(row["released_at"] for row in rows):
+                return
+            await asyncio.sleep(0.05)
+        raise AssertionError("the network still holds a call")
+
+
+_BUSY = {S.DIALLING, S.ALERTING, S.ACTIVE, S.INCOMING, S.HELD, S.RELEASING}
+
+
+@pytest.fixture
+async def rig(lab: Lab, tmp_path: Path, run_tasks: Callable[..., Any]) -> AsyncIterator[Rig]:
+    controller, phone = await Controller.open(), await Phone.open()
+    settings = BoxSettings.model_validate(
+        {
+            "box": "lab-01",
+            "data": tmp_path / "box",
+            "sip": {"controller": f"127.0.0.1:{controller.port}"},
+            "rtp": {"first": 30000, "last": 39999},
+            "calls": {"no_media_s": 30},
+            "module": [{key: module[key] for key in ("channel", "at", "audio")} for module in lab.modules],
+        }
+    )
+    broker = MemoryBroker()
+    hardware = Hardware(settings.rtp, settings.calls.no_media_s, CLOCK, IDS)
+    box = Box(
+        settings, CLOCK, IDS, lambda name, will: broker.bus(name, will=will), hardware, hardware.open_module,
+        (hardware.run,), strict=True,
+    )  # fmt: skip
+    ready: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    centre = broker.bus("controller")
+    run_tasks(centre.run())
+    task = asyncio.ensure_future(box.run(ready.set_result))
+    try:
+        await asyncio.wait([task, ready], return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            await task
+        host, port = ready.result()["sip"].split(":")
+        made = Rig(lab, box, (host, int(port)), controller, phone)
+        centre.subscribe(topics.ALL_BOX_EVENTS, lambda _, payload: made.events.append(BoxEvent.decode(payload)))
+        await until(lambda: all(made.state(n) is S.READY for n in box.modules), "modules ready", 20)
+        yield made
+    finally:
+        box.stop()
+        async with asyncio.timeout(15):
+            await asyncio.wait([task])
+        controller.close()
+        phone.close()
+        await lab.ask("DELETE", "/faults")
+    await task
+
+
+async def test_an_answered_call_carries_a_tone_each_way_and_its_part_equals_the_ledger(rig: Rig) -> None:
+    """Voice passes SIP <-> module: both tones are drawn at random and measured at the far ends."""
+    to_sip, to_gsm = random.sample(range(500, 1900, 50), 2)
+    number = await rig.lab.number(behaviour="tone", tone_hz=to_sip)
+    dialog = rig.call(number)
+    assert await rig.final(dialog) == 200
+    assert dialog.final
+    rig.phone.say(dialog.final.body, to_gsm)
+    await until(lambda: rig.phone.hears(to_sip), f"{to_sip} Hz at the SIP side", 10)
+    assert rig.state() is S.ACTIVE
+    await asyncio.sleep(1.5)
+    dialog.again("BYE")
+    part = await rig.part()
+    assert dialog.answer_to("BYE")
+    row = await rig.lab.last_call()
+    assert (row["called"], row["cause"], row["released_by"]) == (number, 16, "calling")
+    assert abs(part.talk_ms - row["talk_ms"]) < 100
+    assert abs(row["heard"]["from_mobile_hz"] - to_gsm) < 20
+    assert (part.cause, part.side, part.number) == (16, "calling", number)
+    assert part.media.codec == "PCMU"
+    assert part.media.from_network.packets > 50
+    assert part.dial_delay_ms < 200
+    assert any(line.text.startswith("ATD") for line in part.at_log)
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "cause"),
+    [("busy", 486, 17), ("unallocated", 404, 1), ("no_answer", 480, 19), ("reject", 403, 21), ("congestion", 503, 42)],
+)
+async def test_a_call_that_is_not_answered_ends_with_the_networks_cause(
+    rig: Rig, name: str, status: int, cause: int
+) -> None:
+    number = rig.lab.numbers[name]
+    if name == "no_answer":
+        number = await rig.lab.number(behaviour="no_answer", ring_s=0.6)
+    dialog = rig.call(number)
+    assert await rig.final(dialog) == status
+    assert dialog.final
+    assert dialog.final.cause == cause
+    part = await rig.part()
+    assert (part.cause, part.side, part.connected, part.talk_ms) == (cause, "called", None, 0)
+    await rig.on_hook()
+
+
+async def test_early_media_is_heard_before_the_answer_and_not_billed(rig: Rig) -> None:
+    dialog = rig.call(rig.lab.numbers["announcement"], Early_Media="auto")
+    await until(lambda: 183 in dialog.statuses, "183", 10)
+    await until(lambda: len(rig.phone.heard) > 8000, "announcement", 10)
+    status = await rig.final(dialog)
+    part = await rig.part() if status >= 300 else None
+    assert dialog.statuses.count(183) == 1
+    assert 180 not in dialog.statuses
+    if part:
+        assert part.early_media
+        assert part.talk_ms == 0
+
+
+async def test_under_never_the_sender_gets_180_and_no_voice_before_the_answer(rig: Rig) -> None:
+    number = await rig.lab.number(behaviour="tone", tone_hz=700, answer_after_s=0.8)
+    dialog = rig.call(number, Early_Media="never")
+    assert await rig.final(dialog) == 200
+    assert dialog.statuses == [180, 200]
+    dialog.again("BYE")
+    part = await rig.part()
+    assert not part.early_media
+
+
+async def test_under_always_the_path_opens_when_the_module_took_the_number(rig: Rig) -> None:
+    number = await rig.lab.number(behaviour="tone", tone_hz=700, answer_after_s=0.8)
+    dialog = rig.call(number, Early_Media="always")
+    await until(lambda: 183 in dialog.statuses, "183")
+    assert await rig.final(dialog) == 200
+    assert dialog.statuses == [183, 200]
+    dialog.again("BYE")
+    await rig.part()
+
+
+@pytest.mark.parametrize("when", ["at once", "dialling", "ringing"])
+async def test_cancel_at_any_moment_leaves_the_module_on_hook(rig: Rig, when: str) -> None:
+    number = await rig.lab.number(behaviour="no_answer", ring_s=30)
+    dialog = rig.call(number)
+    if when == "dialling":
+        await until(lambda: rig.state() is S.DIALLING, "dialling")
+    elif when == "ringing":
+        await until(lambda: rig.state() is S.ALERTING, "ringing", 10)
+    dialog.cancel()
+    assert await rig.final(dialog) == 487
+    part = await rig.part()
+    assert part.side == "calling"
+    assert part.talk_ms == 0
+    assert rig.state() is S.READY
+    await rig.on_hook()
+
+
+async def test_the_network_hangs_up_and_the_sender_gets_bye_with_its_cause(rig: Rig) -> None:
+    number = await rig.lab.number(behaviour="tone", tone_hz=700, hang_up_after_s=0.5)
+    dialog = rig.call(number)
+    assert await rig.final(dialog) == 200
+    await until(lambda: dialog.request("BYE"), "BYE", 10)
+    bye = dialog.request("BYE")
+    assert bye
+    assert bye.cause == 16
+    part = await rig.part()
+    row = await rig.lab.last_call()
+    assert (part.cause, part.side) == (16, "called")
+    assert abs(part.talk_ms - row["talk_ms"]) < 100
+
+
+async def test_a_taken_channel_another_card_and_an_unknown_channel_are_refused_at_once(rig: Rig) -> None:
+    number = await rig.lab.number(behaviour="tone", tone_hz=700)
+    first = rig.call(number)
+    assert await rig.final(first) == 200
+    for more, refusal in (({}, "taken"), ({"ICCID": "8900", "Channel": "2"}, "other-sim"), ({"Channel": "9"}, "not-ready")):
+        dialog = rig.call(number, **more)
+        assert await rig.final(dialog) == 503
+        assert dialog.final
+        assert dialog.final.cause == 44
+        assert dialog.final.headers["x-simrack-refusal"] == refusal
+    first.again("BYE")
+    await rig.part()
+
+
+async def test_a_repeated_attempt_is_never_dialled_twice(rig: Rig) -> None:
+    busy = rig.lab.numbers["busy"]
+    assert await rig.final(rig.call(busy, Attempt="same")) == 486
+    await rig.part()
+    assert await rig.final(rig.call(busy, Attempt="same")) == 482
+    assert len(rig.parts) == 1
+
+
+async def test_requests_that_make_no_sense_are_refused_without_a_word_to_the_module(rig: Rig) -> None:
+    assert await rig.final(rig.call("12a4")) == 484
+    assert await rig.final(rig.call("123", Channel="x")) == 400
+    rig.phone.address = ("127.0.0.1", 0)
+    assert await rig.final(rig.call("123")) == 488
+    assert rig.parts == []
+
+
+async def test_only_the_controllers_address_is_answered(rig: Rig) -> None:
+    stranger = await Controller.open()
+    dialog = stranger.invite(rig.sip, "123", sdp_of(rig.phone.address), {"X-Simrack-Channel": "1"})
+    friend = rig.call(rig.lab.numbers["busy"])
+    await rig.final(friend)
+    assert dialog.got == []
+    stranger.close()
+
+
+async def test_a_module_that_vanishes_ends_its_call_with_41_and_comes_back(rig: Rig) -> None:
+    number = await rig.lab.number(behaviour="tone", tone_hz=700)
+    other_number = await rig.lab.number(behaviour="tone", tone_hz=900)
+    dialog, other = rig.call(number), rig.call(other_number, channel=2)
+    assert await rig.final(dialog) == 200
+    assert await rig.final(other) == 200
+    await rig.lab.fault(1, "drop", duration_s=1.0)
+    await until(lambda: dialog.request("BYE"), "BYE", 10)
+    bye = dialog.request("BYE")
+    assert bye
+    assert bye.cause == 41
+    await until(lambda: rig.parts, "part")
+    assert (rig.parts[0].cause, rig.parts[0].side) == (41, "rack")
+    assert rig.state(1) in (S.ABSENT, S.STARTING, S.FAULT)
+    assert rig.state(2) is S.ACTIVE
+    await until(lambda: rig.state(1) is S.READY, "module back", 20)
+    await until(lambda: rig.phone.hears(900), "the other call's voice", 5)
+    await until(lambda: rig.faults and rig.faults[-1].cleared, "fault cleared")
+    other.again("BYE")
+    await rig.part(2)
+
+
+async def test_digits_go_both_ways(rig: Rig) -> None:
+    number = await rig.lab.number(behaviour="dtmf", dtmf="42")
+    dialog = rig.call(number)
+    assert await rig.final(dialog) == 200
+    assert dialog.final
+    rig.phone.say(dialog.final.body, 600)
+    await until(lambda: rig.phone.events == [4, 2], "digits from the network", 15)
+    rig.phone.press(7)
+    await asyncio.sleep(0.3)
+    dialog.again("INFO", body=b"Signal=9\r\nDuration=160\r\n", kind="application/dtmf-relay")
+    await until(lambda: dialog.answer_to("INFO"), "INFO answered")
+    await asyncio.sleep(1.0)
+    dialog.again("BYE")
+    await rig.part()
+    row = await rig.lab.last_call()
+    assert row["heard"]["dtmf"] == "79"
+
+
+async def test_hold_and_resume_by_reinvite(rig: Rig) -> None:
+    number = await rig.lab.number(behaviour="tone", tone_hz=700)
+    dialog = rig.call(number)
+    assert await rig.final(dialog) == 200
+    dialog.got.clear()
+    dialog.again("INVITE", body=sdp_of(rig.phone.address, direction="inactive"))
+    await until(lambda: rig.state() is S.HELD, "held")
+    assert await rig.final(dialog) == 200
+    assert dialog.final
+    assert b"a=inactive" in dialog.final.body
+    dialog.got.clear()
+    dialog.again("INVITE", body=sdp_of(rig.phone.address))
+    assert await rig.final(dialog) == 200
+    rig.phone.heard.clear()
+    await until(lambda: rig.phone.hears(700), "voice again", 5)
+    assert rig.state() is S.ACTIVE
+    dialog.again("BYE")
+    await rig.part()
+
+
+async def test_an_incoming_call_is_offered_and_its_refusal_reaches_the_caller(rig: Rig) -> None:
+    module = rig.lab.modules[0]
+    placed = await rig.lab.ask("POST", "/calls", {"to_msisdn": module["msisdn"], "from": "+882109005001", "ring_s": 20})
+    async with asyncio.timeout(10):
+        dialog = await rig.controller.offered.get()
+    assert dialog.invite
+    assert dialog.invite.headers["x-simrack-box"] == "lab-01"
+    assert dialog.invite.headers["x-simrack-channel"] == "1"
+    assert dialog.invite.headers["x-simrack-iccid"] == module["iccid"]
+    assert module["msisdn"] in dialog.invite.start
+    assert "882109005001" in dialog.invite.headers["from"]
+    assert rig.state() is S.INCOMING
+    dialog.respond(dialog.invite, 404, "Not Found", headers='Reason: Q.850;cause=27;text="no receiver"\r\n')
+    part = await rig.part()
+    assert (part.direction, part.cause, part.side) == ("in", 27, "called")
+    assert part.attempt == dialog.invite.headers["x-simrack-attempt"]
+    assert rig.state() is S.READY
+    await rig.on_hook()
+    assert placed["id"]
+
+
+async def test_an_incoming_call_is_answered_only_when_the_far_side_answers(rig: Rig) -> None:
+    module = rig.lab.modules[0]
+    order = {"to_msisdn": module["msisdn"], "from": "+882109005001", "voice": "tone", "tone_hz": 850}
+    await rig.lab.ask("POST", "/calls", order)
+    async with asyncio.timeout(10):
+        dialog = await rig.controller.offered.get()
+    assert dialog.invite
+    row = await rig.lab.last_call()
+    assert row["answered_at"] is None
+    dialog.respond(dialog.invite, 200, "OK", body=sdp_of(rig.phone.address))
+    await until(lambda: rig.state() is S.ACTIVE, "active", 10)
+    rig.phone.say(dialog.invite.body, 1250)
+    await until(lambda: rig.phone.hears(850), "the caller's tone", 10)
+    dialog.again("BYE")
+    part = await rig.part()
+    row = await rig.lab.last_call()
+    assert part.connected
+    assert abs(part.talk_ms - row["talk_ms"]) < 100
+
+
+async def test_the_caller_gives_up_and_the_controller_gets_cancel(rig: Rig) -> None:
+    module = rig.lab.modules[0]
+    await rig.lab.ask("POST", "/calls", {"to_msisdn": module["msisdn"], "from": "+882109005001", "ring_s": 0.8})
+    async with asyncio.timeout(10):
+        dialog = await rig.controller.offered.get()
+    assert dialog.invite
+    dialog.respond(dialog.invite, 180, "Ringing")
+    await until(lambda: dialog.request("CANCEL"), "CANCEL", 10)
+    part = await rig.part()
+    assert (part.direction, part.side, part.connected) == ("in", "calling", None)
+
+
+async def test_a_module_that_refuses_to_dial_fails_the_call_and_stays_in_service(rig: Rig) -> None:
+    await rig.lab.fault(1, "dial_error", count=1)
+    dialog = rig.call(rig.lab.numbers["answer"])
+    assert await rig.final(dialog) == 503
+    part = await rig.part()
+    assert part.side == "rack"
+    await rig.on_hook()
+    assert rig.state() is S.READY
+
+
+async def test_a_maximum_ring_time_and_a_maximum_call_time_are_kept(rig: Rig) -> None:
+    number = await rig.lab.number(behaviour="no_answer", ring_s=30)
+    dialog = rig.call(number, Max_Ring="1")
+    assert await rig.final(dialog) == 480
+    assert dialog.final
+    assert dialog.final.cause == 19
+    assert (await rig.part()).side == "rack"
+    talk = rig.call(await rig.lab.number(behaviour="tone", tone_hz=700), Max_Call="1")
+    assert await rig.final(talk) == 200
+    await until(lambda: talk.request("BYE"), "BYE", 10)
+    part = await rig.part(2)
+    assert (part.cause, part.side) == (16, "rack")
+    assert 900 <= part.talk_ms < 2500
+    await rig.on_hook()
+
+
+async def test_facts_that_the_controller_acknowledged_leave_the_box(rig: Rig) -> None:
+    await rig.final(rig.call(rig.lab.numbers["busy"]))
+    await rig.part()
+    event = rig.events[-1]
+    bus = rig.controller
+    assert bus
+    ack = EventAck.model_validate({"box": "lab-01", "ranges": [{"boot": event.boot, "first": 1, "last": event.seq}]})
+    assert rig.box._uplink
+    rig.box._uplink._on_ack("", ack.encode())
+    await until(lambda: rig.box._uplink and rig.box._uplink.outbox.waiting == 0, "empty outbox")
+
+
+def test_the_sdp_helper_is_no_part_of_the_product() -> None:
+    assert re.search(rb"m=audio 4000", sdp_of(("127.0.0.1", 4000)))
