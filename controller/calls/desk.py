@@ -43,6 +43,7 @@ class Desk:
         self._on, self._senders, self._digest, self.guard = services, senders, digest, guard
         self._calls: dict[str, AnyCall] = {}
         self._group: asyncio.TaskGroup | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
         self._stop = asyncio.Event()
         self._empty = asyncio.Event()
         self._empty.set()
@@ -56,6 +57,8 @@ class Desk:
         async with asyncio.TaskGroup() as group:
             self._group = group
             await self._stop.wait()
+            for task in tuple(self._tasks):
+                task.cancel()
         self._group = None
 
     @property
@@ -187,12 +190,15 @@ class Desk:
         self._calls[call.id] = call
         self._empty.clear()
         self._on.metrics.in_progress.set(len(self._calls))
-        self._group.create_task(self._serve(call), name=f"call-{call.id}")
+        task = self._group.create_task(self._serve(call), name=f"call-{call.id}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _serve(self, call: AnyCall) -> None:
         try:
             await call.run()
-        except Exception:  # noqa: BLE001 - one call's fault must not end all the others; it is logged
+        except Exception:
+            # One call's fault must not end all the others.
             log.exception("call task failed", call=call.id)
         finally:
             del self._calls[call.id]
