@@ -73,6 +73,7 @@ class Module:
     failures: int = 0
     _opened: Opened | None = None
     _ringing: CallProgress | None = None
+    _trouble: str = ""
     _idle: asyncio.Event = field(default_factory=asyncio.Event)
     _ear: asyncio.Task[None] | None = None
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
@@ -98,9 +99,12 @@ class Module:
         """Keep the module in service until cancelled."""
         async with asyncio.TaskGroup() as group:
             self._group = group
-            while True:
-                reason = await self._serve_once()
-                await self._back_off(reason)
+            try:
+                while True:
+                    reason = await self._serve_once()
+                    await self._back_off(reason)
+            finally:
+                await self._close(reset=False)
 
     async def _serve_once(self) -> str:
         begun = self.tools.clock.monotonic()
@@ -137,7 +141,6 @@ class Module:
             self._take(await self.driver.events.get())
 
     async def _out_of_service(self, state: ChannelState, reason: str) -> None:
-        again = self.channel.state is state and self.channel.fault == reason
         if self.current is not None:
             self.current.feed(logic.ModuleLost(reason))
         self.channel.gone(state, reason)
@@ -145,13 +148,16 @@ class Module:
         await self._idle.wait()
         self._ringing = None
         self.failures += 1
-        if not again:
+        # One fact per trouble, not one per try.
+        if reason != self._trouble:
+            self._trouble = reason
             log.warning("module lost", box=self.channel.box, channel=self.channel.number, reason=reason)
             await self.tools.facts.put(FaultPart(channel=self.channel.number, reason=reason))
 
     async def _came_back(self) -> None:
-        if self.failures:
-            await self.tools.facts.put(FaultPart(channel=self.channel.number, reason="", cleared=True))
+        if self._trouble:
+            reason, self._trouble = self._trouble, ""
+            await self.tools.facts.put(FaultPart(channel=self.channel.number, reason=reason, cleared=True))
 
     async def _close(self, *, reset: bool) -> None:
         opened, self._opened = self._opened, None
