@@ -1,0 +1,352 @@
+"""A made-up rack with a day of traffic: fills a database and a live model, the same each time for one seed.
+
+Pages are judged by eye with it (`shots.py`), and the tests count on what it holds.
+"""
+
+import json
+import math
+import random
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from sqlalchemy import insert
+from sqlalchemy.engine import Connection
+
+from simrack.controller.models import CheckStep, Dropped, Explanation, LadderLine, OrderedCandidate, Refusal
+from simrack.controller.store import tables as t
+from simrack.controller.store.engine import write_engine
+from simrack.controller.store.migrate import migrate
+from simrack.wire.causes import sip_of
+from simrack.wire.channel import ChannelState, Mark
+from simrack.wire.messages import (
+    AlarmSummary,
+    AtLine,
+    BoxStatus,
+    CallInfo,
+    ChannelReport,
+    ControllerStatus,
+    FlowFigures,
+    LiveCall,
+    MediaFigures,
+    Message,
+    ModuleInfo,
+    NetworkInfo,
+    SimInfo,
+)
+from simrack.wire.ports import Clock
+
+S = ChannelState
+
+SITES = {"vienna": "Vienna DC2", "brno": "Brno"}
+BOXES = (("vienna-01", "vienna", 16), ("vienna-02", "vienna", 16), ("brno-01", "brno", 16), ("brno-02", "brno", 16))
+PLANS = {"nova": "Nova Biz", "orbit": "Orbit 300", "tel7": "Tel-7 Flat"}
+SENDERS = {"alpine": "Alpine Tel", "moravia": "Moravia Voice", "danube": "Danube Cloud PBX", "own": "Own switchboard"}
+OPERATORS = ("Test Mobil", "Orbit Net", "Tel-7")
+# Weights of the states in the grid, near the design target.
+STATES = (
+    (S.READY, 17), (S.ACTIVE, 26), (S.ALERTING, 4), (S.DIALLING, 2), (S.SMS, 1), (S.SEARCHING, 2), (S.NO_SIM, 2),
+    (S.HELD, 1), (S.RELEASING, 1), (S.INCOMING, 1),
+)  # fmt: skip
+TELLING_CALL = "c0ffee0000000001"
+
+
+class DemoIds:
+    """Numbers of the demo, by seed."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+
+    def token(self, octets: int = 12) -> str:
+        return "".join(f"{self.random.randrange(256):02x}" for _ in range(octets))
+
+    def number(self) -> str:
+        return "+88210" + "".join(str(self.random.randrange(10)) for _ in range(7))
+
+    def iccid(self, box: int, channel: int) -> str:
+        return f"8988210{box:02d}{channel:02d}{self.random.randrange(10**8):08d}"
+
+
+def fill_database(url: str, clock: Clock, *, seed: int = 7, records: int = 1500) -> None:
+    """Migrate and fill; `url` must name a database that may be thrown away."""
+    migrate(url, clock)
+    engine = write_engine(url)
+    ids = DemoIds(seed)
+    with engine.begin() as connection:
+        _config(connection, clock.utc())
+        _records(connection, clock.utc(), ids, records)
+        _story(connection, clock.utc(), ids)
+        _alarms(connection, clock.utc())
+        for message in messages(clock.utc(), seed=seed):
+            if isinstance(message, LiveCall):
+                connection.execute(insert(t.open_call).values(**_open_call(message)))
+    engine.dispose()
+
+
+def _open_call(call: LiveCall) -> dict[str, object]:
+    return {
+        "call": call.call, "run": "c1", "direction": "out", "sender": call.sender, "calling": call.calling,
+        "called": call.called, "sip_call_id": call.call, "from_tag": "a", "started": call.started,
+        "answered": call.answered, "box": call.box, "channel": call.channel, "plan": call.plan,
+    }  # fmt: skip
+
+
+def _config(connection: Connection, now: datetime) -> None:
+    connection.execute(
+        insert(t.config_version).values(version=41, digest="demo", source="demo.toml", actor="demo", created=now)
+    )
+    connection.execute(insert(t.config_active).values(id=1, version=41, activated=now))
+    for kind, titles in (("sender", SENDERS), ("plan", PLANS), ("site", SITES)):
+        for position, (name, title) in enumerate(titles.items()):
+            body = {"name": name, "title": title}
+            if kind == "plan":
+                body["imsi_prefixes"] = [f"0010{position + 1}"]  # type: ignore[assignment]
+            connection.execute(
+                insert(t.CONFIG_TABLES[kind]).values(
+                    version=41, position=position, name=name, body=json.dumps(body)
+                )
+            )
+
+
+OUTCOMES = (
+    ("answered", 16, "calling", 58), ("answered", 16, "called", 12), ("failed", 17, "called", 8),
+    ("failed", 19, "called", 9), ("failed", 1, "called", 3), ("failed", 38, "rack", 1), ("refused", 34, "rack", 4),
+    ("refused", 28, "rack", 1), ("cancelled", 16, "calling", 4),
+)  # fmt: skip
+
+
+def _records(connection: Connection, now: datetime, ids: DemoIds, count: int) -> None:
+    pick = ids.random
+    rows = []
+    for index in range(count):
+        # Half of the calls in the last 24 h, half a week before, denser in working hours.
+        ago = abs(pick.gauss(0, 9)) % 24 + (168 if index % 2 else 0)
+        rows.append(_record(now - timedelta(hours=ago, seconds=pick.random() * 60), ids))
+    connection.execute(insert(t.cdr), rows)
+
+
+def _record(started: datetime, ids: DemoIds) -> dict[str, object]:
+    pick = ids.random
+    outcome, cause, side, _ = pick.choices(OUTCOMES, [row[3] for row in OUTCOMES])[0]
+    placed = outcome != "refused"
+    setup = round(pick.lognormvariate(7.5, 0.35)) if placed and cause not in (1, 38) else 0
+    ring = round(pick.lognormvariate(8.6, 0.5)) if setup else 0
+    talk = round(pick.lognormvariate(11.9, 0.9)) if outcome == "answered" else 0
+    answered = started + timedelta(milliseconds=setup + ring) if talk else None
+    box, _, channels = pick.choice(BOXES)
+    called, calling = ids.number(), ids.number()
+    return {
+        "call": ids.token(8), "direction": "out", "sender": pick.choice(list(SENDERS)), "calling_received": calling,
+        "calling": calling, "called_received": called.lstrip("+"), "called": called, "dialled": called,
+        "started": started, "alerting": started + timedelta(milliseconds=setup) if setup else None,
+        "answered": answered, "ended": started + timedelta(milliseconds=setup + ring + talk), "setup_ms": setup,
+        "ring_ms": ring, "talk_network_ms": talk, "talk_sender_ms": max(0, talk - pick.randrange(60)) if talk else 0,
+        "outcome": outcome, "cause": cause, "cause_original": "", "side": side,
+        "sip_status": 200 if talk else sip_of(cause), "refusal": "all-busy" if cause == 34 else "", "marks": [],
+        "box": box if placed else "", "channel": pick.randint(1, channels) if placed else None,
+        "iccid": ids.iccid(1, 1) if placed else "", "imsi": "001010000000001" if placed else "",
+        "plan": pick.choice(list(PLANS)) if placed else "", "pattern": "Test mobile, weekday",
+        "ingress": "192.0.2.10:5060", "egress": "10.7.0.11:5062", "codec": "PCMA" if talk else "",
+        "mos": round(min(4.4, pick.gauss(4.15, 0.15)), 1) if talk else None, "attempts": 1 if placed else 0,
+        "estimated": False,
+    }  # fmt: skip
+
+
+def at_log(number: str) -> tuple[AtLine, ...]:
+    info = f'"{number}",145'
+    lines = (
+        (3, ">", f"ATD{number};"), (9, "<", "OK"), (17, "<", f'+QIND: "ccinfo",1,0,2,0,0,{info}'),
+        (1837, "<", f'+QIND: "ccinfo",1,0,3,0,0,{info}'), (6117, "<", f'+QIND: "ccinfo",1,0,0,0,0,{info}'),
+        (228405, ">", "AT+QHUP=16"), (228422, "<", "OK"), (228431, "<", f'+QIND: "ccinfo",1,0,-1,0,0,{info}'),
+    )  # fmt: skip
+    return tuple(AtLine(ms=ms, way=way, text=text) for ms, way, text in lines)  # type: ignore[arg-type]
+
+
+def failed_log(number: str) -> tuple[AtLine, ...]:
+    lines = ((2, ">", f"ATD{number};"), (1304, "<", "+CME ERROR: 30"))
+    return tuple(AtLine(ms=ms, way=way, text=text) for ms, way, text in lines)  # type: ignore[arg-type]
+
+
+def ladder() -> tuple[LadderLine, ...]:
+    lines = (
+        (0, "sender", "controller", "INVITE +882 10 1234567", 0), (1, "controller", "sender", "100 Trying", 0),
+        (6, "controller", "box", "INVITE, attempt 1", 1), (1312, "box", "controller", "503, cause 38", 1),
+        (1320, "controller", "box", "INVITE, attempt 2", 2), (3158, "box", "controller", "183 Progress", 2),
+        (3160, "controller", "sender", "183 Progress", 0), (7439, "box", "controller", "200 OK", 2),
+        (7442, "controller", "sender", "200 OK", 0), (7451, "sender", "controller", "ACK", 0),
+        (229720, "sender", "controller", "BYE", 0), (229722, "controller", "box", "BYE", 2),
+        (229761, "box", "controller", "200 OK", 2), (229763, "controller", "sender", "200 OK", 0),
+    )  # fmt: skip
+    return tuple(
+        LadderLine(ms=ms, source=a, target=b, label=label, attempt=number)  # type: ignore[arg-type]
+        for ms, a, b, label, number in lines
+    )
+
+
+def explanation() -> Explanation:
+    def out(count: int, reason: str, first: int = 1) -> tuple[Dropped, ...]:
+        return tuple(Dropped(candidate=f"vienna-01 / {first + index}", reason=reason) for index in range(count))
+
+    steps = (
+        CheckStep(check="targets", title="Targets of the pattern", went_in=2, left=2, note="Nova Biz, Orbit 300"),
+        CheckStep(check="channels", title="Channels with their SIMs", went_in=22, left=22,
+                  note="16 at Vienna DC2, 6 at Brno"),
+        CheckStep(check="agreement", title="Agreement and site", went_in=22, left=16,
+                  dropped=out(6, "the agreement names Vienna only", 9), note="the agreement names Vienna only"),
+        CheckStep(check="channel-ready", title="Channel ready", went_in=16, left=9,
+                  dropped=(*out(5, "speaking"), *out(1, "module fault", 7), *out(1, "no SIM", 11)),
+                  note="5 speaking, 1 fault, 1 no SIM"),
+        CheckStep(check="limits", title="Limits", went_in=9, left=7,
+                  dropped=out(2, "daily minutes reached: 300 of 300", 13), note="daily minutes reached"),
+    )  # fmt: skip
+    order = tuple(
+        OrderedCandidate(
+            box=box, channel=channel, iccid=iccid, plan=plan, decided_by=decided, outcome=outcome,
+            criteria=(("priority", priority), ("answer signal", "proven"), ("rest", rest), ("calls today", calls)),
+        )
+        for box, channel, iccid, plan, priority, rest, calls, decided, outcome in (
+            ("vienna-02", 3, "8988210020300004396", "nova", "100", "6:02", "11", "rest", "failed, cause 38"),
+            ("vienna-02", 7, "8988210020700004410", "nova", "100", "4:10", "14", "rest", "answered"),
+            ("vienna-01", 2, "8988210010200004427", "nova", "100", "2:51", "9", "rest", ""),
+            ("vienna-02", 15, "8988210021500004433", "nova", "100", "1:07", "17", "priority", ""),
+            ("vienna-01", 5, "8988210010500005120", "orbit", "80", "9:40", "3", "", ""),
+        )
+    )  # fmt: skip
+    return Explanation(
+        config_version=41, sender="alpine", called_received="882101234567", called="+882101234567",
+        calling_received="+882107000001", calling="+882107000001", pattern="Test mobile, weekday",
+        targets=("plan Nova Biz", "plan Orbit 300"), steps=steps, order=order,
+    )  # fmt: skip
+
+
+def levels(seed: int, length: int = 222) -> tuple[int, ...]:
+    pick = random.Random(seed)
+    return tuple(
+        round(max(-68, min(-6, -24 + 9 * math.sin(index / 6 + seed) + pick.gauss(0, 4) - 30 * (pick.random() < 0.13))))
+        for index in range(length)
+    )
+
+
+def media() -> MediaFigures:
+    return MediaFigures(
+        codec="PCMA", drift_ppm=38.0, mos=4.2,
+        to_network=FlowFigures(packets=11114, lost=33, late=1, concealed=33, jitter_ms=4.1, level_dbfs=-23.4,
+                               levels=levels(1)),
+        from_network=FlowFigures(packets=11115, lost=0, late=0, jitter_ms=1.2, level_dbfs=-26.0, levels=levels(4)),
+    )  # fmt: skip
+
+
+def _story(connection: Connection, now: datetime, ids: DemoIds) -> None:
+    """One call with everything: a failed attempt, in-call failover, an answer."""
+    started = now - timedelta(minutes=11)
+    row = _record(started, ids) | {
+        "call": TELLING_CALL, "sender": "alpine", "called": "+882101234567", "called_received": "882101234567",
+        "calling": "+882107000001", "calling_received": "+882107000001", "dialled": "+882101234567",
+        "alerting": started + timedelta(milliseconds=3158), "answered": started + timedelta(milliseconds=7439),
+        "ended": started + timedelta(milliseconds=229763), "setup_ms": 3158, "ring_ms": 4281, "mos": 4.2,
+        "talk_network_ms": 222314, "talk_sender_ms": 222278, "outcome": "answered", "cause": 16, "side": "calling",
+        "sip_status": 200, "refusal": "", "box": "vienna-02", "channel": 7, "iccid": "8988210020700004410",
+        "imsi": "001010207004410", "plan": "nova", "codec": "PCMA", "attempts": 2, "cause_original": "",
+    }  # fmt: skip
+    connection.execute(insert(t.cdr).values(**row))
+    lines = "[" + ",".join(line.model_dump_json() for line in ladder()) + "]"
+    connection.execute(
+        insert(t.call_story).values(call=TELLING_CALL, explanation=explanation().model_dump_json(), ladder=lines)
+    )
+    for number, log, outcome, cause, voice in (
+        (1, failed_log("+882101234567"), "failed", 38, None),
+        (2, at_log("+882101234567"), "answered", 16, media()),
+    ):
+        begun = started + timedelta(milliseconds=6 if number == 1 else 1320)
+        connection.execute(
+            insert(t.attempt).values(
+                attempt=f"{TELLING_CALL}-{number}", call=TELLING_CALL, number=number, box="vienna-02",
+                channel=3 if number == 1 else 7, started=begun, ended=started + timedelta(milliseconds=229761),
+                iccid="8988210020300004396" if number == 1 else "8988210020700004410", cause=cause,
+                cause_text="+CME ERROR: 30" if number == 1 else "", outcome=outcome, part=True,
+                talk_ms=222314 if number == 2 else 0, media=voice.model_dump_json() if voice else None,
+                at_log="[" + ",".join(line.model_dump_json() for line in log) + "]",
+            )
+        )  # fmt: skip
+    refusal = Refusal(reason="all-busy", sip=503, cause=34, text="every channel that could carry it is busy")
+    refused = connection.execute(t.cdr.select().where(t.cdr.c.cause == 34).limit(1)).first()
+    if refused is not None:
+        why = explanation().model_copy(update={"order": (), "refusal": refusal, "steps": explanation().steps[:3]})
+        connection.execute(
+            insert(t.call_story).values(call=refused.call, explanation=why.model_dump_json(), ladder="[]")
+        )
+
+
+def _alarms(connection: Connection, now: datetime) -> None:
+    rows = (
+        ("box-unreachable:brno-02", "critical", "Box brno-02 is unreachable",
+         "Look at its power and uplink; calls go to the other boxes meanwhile.", 14, None, 1),
+        ("channel-fault:vienna-02/5", "major", "Module of vienna-02 / 5 does not answer",
+         "Restart the module from the channel's drawer; if it stays, pull and refit it.", 52, None, 3),
+        ("outbox:brno-01", "minor", "3 facts of brno-01 wait for the controller", "Look at the link to Brno.", 300, 281, 2),
+    )  # fmt: skip
+    for cause, severity, title, advice, opened, closed, count in rows:
+        connection.execute(
+            insert(t.alarm).values(
+                cause=cause, severity=severity, title=title, advice=advice, count=count,
+                opened=now - timedelta(minutes=opened), last=now - timedelta(minutes=opened),
+                closed=now - timedelta(minutes=closed) if closed else None,
+            )
+        )  # fmt: skip
+
+
+def messages(now: datetime, *, seed: int = 7, dead: str = "brno-02") -> Iterator[Message]:
+    """Everything that the bus would bring; `dead` names a box whose last will has come."""
+    ids = DemoIds(seed)
+    yield ControllerStatus(boot="c1", seq=1, at=now, online=True, sip="10.7.0.1:5060", config_version=41)
+    yield AlarmSummary(boot="c1", seq=1, at=now, critical=1 if dead else 0, major=1)
+    for index, (box, site, channels) in enumerate(BOXES, 1):
+        yield BoxStatus(
+            boot="b1", seq=1, at=now - timedelta(minutes=14), box=box, online=box != dead, site=site, channels=channels,
+            sip=f"10.7.0.{10 + index}:5062", software="0.1.0", outbox=3 if box == "brno-01" else 0,
+        )  # fmt: skip
+        for channel in range(1, channels + 1):
+            if (box, channel) != ("brno-01", 11):  # one that never reports
+                yield from _channel(now, box, index, channel, ids)
+
+
+def _channel(now: datetime, box: str, index: int, channel: int, ids: DemoIds) -> Iterator[Message]:
+    pick = ids.random
+    state = pick.choices([row[0] for row in STATES], [row[1] for row in STATES])[0]
+    state = S.FAULT if (box, channel) == ("vienna-02", 5) else state
+    marks = (Mark.DRAINING,) if (box, channel) == ("vienna-01", 12) else ()
+    marks = (Mark.RESTING,) if (box, channel) == ("vienna-02", 13) else marks
+    if marks:
+        state = S.READY
+    plan = pick.randrange(3)
+    since = now - timedelta(seconds=pick.randrange(2, 900))
+    calling = state in (S.ACTIVE, S.ALERTING, S.DIALLING, S.HELD, S.RELEASING)
+    sim = SimInfo(iccid=ids.iccid(index, channel), imsi=f"0010{plan + 1}02{pick.randrange(10**8):08d}", msisdn=ids.number())
+    call = CallInfo(
+        call=ids.token(8), attempt=ids.token(8), direction="out", number=ids.number(), since=since,
+        connected=since + timedelta(seconds=1) if state in (S.ACTIVE, S.HELD) else None,
+    )  # fmt: skip
+    registered = state not in (S.NO_SIM, S.SEARCHING, S.FAULT)
+    yield ChannelReport(
+        boot="b1", seq=channel, at=now, box=box, channel=channel, state=state, since=since, marks=marks,
+        module=ModuleInfo(
+            imei=f"86{pick.randrange(10**13):013d}", manufacturer="Quectel", model="EC25", driver="quectel-ec2x",
+            firmware="EC25EFAR06A06M4G", answer_safe=True,
+        ),
+        sim=None if state == S.NO_SIM else sim,
+        network=NetworkInfo(
+            stat=1 if registered else 2, operator=OPERATORS[plan] if registered else "", technology="LTE" if registered else "",
+            signal_dbm=pick.randrange(-108, -60) if registered else None, cell=f"{pick.randrange(2**28):07x}",
+        ),
+        call=call if calling else None, fault="no answer to AT" if state == S.FAULT else "",
+    )  # fmt: skip
+    if calling:
+        yield LiveCall(
+            boot="c1", seq=1, at=now, call=call.call, sender=pick.choice(list(SENDERS)), calling=ids.number(),
+            called=call.number, started=since, answered=call.connected, box=box, channel=channel, attempt=1,
+            plan=list(PLANS)[plan], state="speaking" if call.connected else "releasing" if state == S.RELEASING else "ringing",
+        )  # fmt: skip
+
+
+def demo_url(folder: Path) -> str:
+    return f"sqlite:///{folder / 'demo.db'}"

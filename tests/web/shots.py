@@ -1,0 +1,123 @@
+"""Pictures of every page, light and dark, 1280 and 390 px wide, over the demo data, to be looked at.
+
+    python -P tests/web/shots.py FOLDER [part of a name]
+"""
+
+import sys
+import tempfile
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+
+from playwright.sync_api import Browser, sync_playwright
+from waitress.server import create_server
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import demo_data
+import helpers
+
+PAGES = {
+    "rack": "/rack", "drawer": "/rack/vienna-01/3", "drawer-fault": "/rack/vienna-02/5", "wall": "/rack?wall",
+    "calls": "/calls", "calls-by-sender": "/calls?group=sender", "records": "/records",
+    "records-none": "/records?text=999999999", "records-wrong": "/records?cause=900&since=never",
+    "story": f"/records/{demo_data.TELLING_CALL}", "alarms": "/alarms", "alarms-all": "/alarms?all",
+    "missing": "/nothing-here",
+}  # fmt: skip
+WIDTHS = (1280, 390)
+
+
+class RealClock(helpers.Hands):
+    """The page's timers run on the browser's clock, so the server's is real too."""
+
+    def utc(self) -> datetime:
+        return datetime.now(UTC)
+
+
+def main(folder: Path, only: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        url = demo_data.demo_url(Path(scratch))
+        clock = RealClock()
+        demo_data.fill_database(url, clock)
+        stand = helpers.stand(url, clock=clock, time_zone="Europe/Vienna")
+        empty_url = f"sqlite:///{scratch}/empty.db"
+        demo_data.migrate(empty_url, clock)
+        empty = helpers.stand(empty_url, clock=clock, time_zone="Europe/Vienna")
+        serve(stand)
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(
+                executable_path="/usr/bin/chromium", args=["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
+            )
+            shoot_door(browser, empty, folder, only)
+            shoot(browser, stand, PAGES, folder, only)
+            shoot(browser, small(url, clock), {"rack-small": "/rack"}, folder, only)
+            shoot(browser, empty, {f"empty-{name}": PAGES[name] for name in ("rack", "calls", "records", "alarms")}, folder, only)
+            browser.close()
+
+
+def serve(stand: helpers.Stand) -> None:
+    """Demo messages come as from the bus."""
+    for message in demo_data.messages(stand.clock.utc()):
+        stand.feed(message)
+
+
+def small(url: str, clock: RealClock) -> helpers.Stand:
+    """The rack of `make demo`: two boxes of four."""
+    stand = helpers.stand(url, clock=clock, time_zone="Europe/Vienna")
+    for message in demo_data.messages(clock.utc(), dead=""):
+        channel = getattr(message, "channel", 0) or 0
+        if getattr(message, "box", "") in ("vienna-01", "vienna-02", "") and channel <= 4:
+            stand.feed(message.model_copy(update={"channels": 4}) if hasattr(message, "channels") else message)
+    return stand
+
+
+def address(stand: helpers.Stand) -> str:
+    stand.room.live.start()
+    server = create_server(stand.app, host="127.0.0.1", port=0, threads=40)
+    threading.Thread(target=server.run, daemon=True).start()
+    return f"http://127.0.0.1:{server.effective_port}"
+
+
+def shoot_door(browser: Browser, stand: helpers.Stand, folder: Path, only: str) -> None:
+    token = stand.room.accounts.new_link()
+    base = address(stand)
+    stand.base = base  # type: ignore[attr-defined]
+    for width in WIDTHS:
+        for theme in ("light", "dark"):
+            context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=theme)  # type: ignore[arg-type]
+            page = context.new_page()
+            for name, path in (("setup", f"/setup/{token}"), ("sign-in", "/sign-in"), ("setup-spent", "/setup/00")):
+                if only in name:
+                    page.goto(base + path)
+                    page.screenshot(path=folder / f"{name}-{theme}-{width}.png")
+            context.close()
+
+
+def shoot(browser: Browser, stand: helpers.Stand, pages: dict[str, str], folder: Path, only: str) -> None:
+    if not any(only in name for name in pages):
+        return
+    base = getattr(stand, "base", "") or address(stand)
+    helpers.wait_until(lambda: stand.model.snapshot().broker, what="the link to the broker")
+    if stand.room.accounts.empty():
+        stand.browser().set_up(stand.room.accounts.new_link())
+    cookie = stand.room.accounts.sign_in("Ada", helpers.PASSWORD, "", "")
+    for width in WIDTHS:
+        for theme in ("light", "dark"):
+            height = 800 if width > 400 else 844
+            context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=theme)  # type: ignore[arg-type]
+            context.add_cookies([{"name": "simrack", "value": cookie, "url": base}])
+            for name, path in pages.items():
+                if only not in name:
+                    continue
+                page = context.new_page()
+                page.on("console", lambda message, name=name: sys.stderr.write(f"{name}: {message.text}\n") if message.type == "error" else None)
+                page.goto(base + path)
+                page.wait_for_timeout(350)
+                page.screenshot(path=folder / f"{name}-{theme}-{width}.png", full_page="drawer" not in name)
+                page.close()
+            context.close()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else "")

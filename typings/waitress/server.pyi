@@ -1,0 +1,9 @@
+from typing import Any
+
+class BaseWSGIServer:
+    effective_host: str
+    effective_port: int
+    def run(self) -> None: ...
+    def close(self) -> None: ...
+
+def create_server(application: Any, **kw: Any) -> BaseWSGIServer: ...

@@ -1,0 +1,257 @@
+"""The Flask application: who may see what, headers, errors; pages and API hang on it as blueprints."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+from urllib.parse import quote, urlsplit
+
+import structlog
+from flask import Flask, Response, current_app, g, redirect, render_template, request
+from flask_openapi3.models.info import Info
+from flask_openapi3.openapi import OpenAPI
+from werkzeug.exceptions import BadRequest, HTTPException
+from werkzeug.middleware.proxy_fix import ProxyFix
+from werkzeug.wrappers import Response as AnyResponse
+
+from simrack.controller.store.errors import StoreDown
+from simrack.web import cells, text
+from simrack.web.accounts import Accounts, Session
+from simrack.web.desk import Desk
+from simrack.web.feed import Feed
+from simrack.web.guard import HEADERS, HSTS, form_token, same
+from simrack.web.live import Live
+from simrack.web.settings import WebSettings
+from simrack.wire.causes import name as cause_name
+from simrack.wire.channel import LABELS
+from simrack.wire.ports import Clock, Ids
+
+COOKIE = "simrack"
+FORM_FIELD = "csrf"
+# Whoever is not signed in gets no further than these.
+OPEN_PAGES = frozenset({
+    "static", "access.sign_in_form", "access.sign_in", "access.set_up_form", "access.set_up", "health",
+    "openapi_document",
+})  # fmt: skip
+# Forms here are short; a larger body is no form of ours.
+BODY_MOST = 64 * 1024
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """Everything that pages work with."""
+
+    settings: WebSettings
+    accounts: Accounts
+    desk: Desk
+    feed: Feed
+    live: Live
+    clock: Clock
+    ids: Ids
+    times: text.Times
+
+
+def room() -> Room:
+    """The room of the application that serves this request."""
+    return cast(Room, current_app.extensions["simrack"])
+
+
+def me() -> Session:
+    """Who is signed in; only for pages behind the guard."""
+    return cast(Session, g.session)
+
+
+def create_app(the_room: Room) -> OpenAPI:
+    from simrack.web import api, pages_access, pages_calls, pages_rack, pages_records
+
+    app = OpenAPI(
+        __name__, info=Info(title="simrack", version="1", summary="The control room's HTTP API"), doc_ui=False,
+        security_schemes={"bearer": {"type": "http", "scheme": "bearer"}},
+    )  # fmt: skip
+    app.extensions["simrack"] = the_room
+    app.config.update(MAX_CONTENT_LENGTH=BODY_MOST, MAX_FORM_MEMORY_SIZE=BODY_MOST)
+    app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
+    _words(app, the_room)
+    app.before_request(_check_host)
+    app.before_request(_identify)
+    app.before_request(_check_form)
+    app.after_request(_protect)
+    app.register_error_handler(StoreDown, _database_gone)
+    app.register_error_handler(HTTPException, _http_error)
+    app.add_url_rule("/healthz", "health", _health)
+    app.add_url_rule("/openapi.json", "openapi_document", lambda: app.api_doc)
+    for module in (pages_access, pages_rack, pages_calls, pages_records):
+        app.register_blueprint(module.pages)
+    app.register_api(api.api)
+    if the_room.settings.trusted_proxy:
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=1, x_proto=1, x_host=1)  # type: ignore[method-assign]
+    return app
+
+
+def _words(app: Flask, the_room: Room) -> None:
+    """What every template may use; set on the environment, because the live thread draws without a request."""
+    times = the_room.times
+    app.jinja_env.filters.update(
+        clock=text.clock_text, clock_ms=text.clock_ms, seconds=text.seconds_text, offset=text.offset_text,
+        percent=text.percent, number=text.number_text, iccid=text.iccid_text, at=times.at, day=times.day,
+        full=times.full, utc=times.utc, iso=times.iso, pairs=_pairs,
+    )  # fmt: skip
+    static = Path(cast(str, app.static_folder))
+    app.jinja_env.globals.update(
+        version=_static_version(static), zone=times.zone.key, zone_name=times.name, legend=cells.LEGEND,
+        labels=LABELS, looks=cells.LOOKS, mark_labels=cells.MARK_LABELS, cause_name=cause_name, DASH=text.DASH,
+    )  # fmt: skip
+    app.context_processor(_page_words)
+
+
+def _pairs(values: list[str]) -> list[tuple[str, str]]:
+    """Choices whose words are their values."""
+    return [(value, value) for value in values]
+
+
+def _page_words() -> dict[str, Any]:
+    cookie = getattr(g, "cookie", "")
+    here = room()
+    return {
+        "session": getattr(g, "session", None),
+        "csrf": form_token(cookie) if cookie else "",
+        "theme": theme if (theme := request.cookies.get("theme")) in ("light", "dark") else "",
+        "wall": "wall" in request.args,
+        "place": here.feed.place,
+        "rack": here.desk.model.snapshot(),
+        "now": here.clock.utc(),
+    }
+
+
+def _static_version(static: Path) -> str:
+    """Digest of all static files: a browser keeps them until one changes."""
+    whole = hashlib.sha256()
+    for path in sorted(static.rglob("*")):
+        if path.is_file():
+            whole.update(path.read_bytes())
+    return whole.hexdigest()[:12]
+
+
+def wants_part(target: str) -> bool:
+    """The request is htmx asking for the part of the page with this id."""
+    return request.headers.get("HX-Target") == target
+
+
+def is_api() -> bool:
+    return request.path.startswith("/api/")
+
+
+def _check_host() -> None:
+    """A name that is not ours comes from DNS rebinding: a foreign page that reaches into this network."""
+    settings = room().settings
+    allowed = {urlsplit(settings.public_url).hostname} if settings.public_url else set()
+    if not settings.public_url and settings.address[0] in LOOPBACK:
+        allowed = {*LOOPBACK}
+    host = urlsplit(f"//{request.host}").hostname
+    if allowed and host not in allowed:
+        raise BadRequest(f"This control room is not known as {host}.")
+
+
+def _identify() -> AnyResponse | None:
+    g.session, g.cookie = None, request.cookies.get(COOKIE, "")
+    if request.endpoint == "static":
+        return None
+    bearer = request.headers.get("Authorization", "")
+    if is_api() and bearer.startswith("Bearer "):
+        g.session = room().accounts.bearer(bearer.removeprefix("Bearer "))
+    elif g.cookie:
+        g.session = room().accounts.session(g.cookie)
+    if g.session is None and request.endpoint not in OPEN_PAGES:
+        return _sign_in_first()
+    if g.session is None and not g.cookie:
+        # Forms before sign-in need something to bind their token to; sign-in replaces it.
+        g.cookie = g.new_cookie = room().ids.token(32)
+    return None
+
+
+def _sign_in_first() -> AnyResponse:
+    if is_api():
+        return problem(401, "Sign in first", "Send a session cookie or Authorization: Bearer TOKEN.")
+    if "HX-Request" in request.headers:
+        return Response(status=401, headers={"HX-Redirect": "/sign-in"})
+    wanted = request.full_path.rstrip("?") if request.method == "GET" else "/"
+    return redirect(f"/sign-in?next={_quoted(wanted)}" if wanted != "/" else "/sign-in")
+
+
+def _quoted(path: str) -> str:
+    return quote(path, safe="/")
+
+
+def _check_form() -> None:
+    """A form of a foreign page carries no token; a bearer has no cookie that could be misused."""
+    if request.method in ("GET", "HEAD", "OPTIONS") or (g.session is not None and g.session.api):
+        return
+    sent = request.form.get(FORM_FIELD) or request.headers.get("X-CSRF-Token", "")
+    if not g.cookie or not same(sent, form_token(g.cookie)):
+        raise BadRequest("This form is too old or came from another page. Load the page again and repeat.")
+
+
+def _protect(response: Response) -> Response:
+    response.headers.update(HEADERS)
+    if room().settings.secure:
+        response.headers["Strict-Transport-Security"] = HSTS
+    if request.endpoint == "static":
+        response.cache_control.public = True
+        response.cache_control.max_age = 31_536_000 if "v" in request.args else 300
+        response.cache_control.no_cache = None
+    else:
+        response.headers.setdefault("Cache-Control", "no-store")
+        response.vary.update(("HX-Request", "HX-Target", "Cookie"))
+    if getattr(g, "new_cookie", ""):
+        set_cookie(response, g.new_cookie)
+    return response
+
+
+def set_cookie(response: AnyResponse, cookie: str) -> None:
+    response.set_cookie(COOKIE, cookie, httponly=True, samesite="Lax", secure=room().settings.secure, path="/")
+
+
+def problem(status: int, title: str, detail: str) -> Response:
+    """An error of the API (RFC 9457)."""
+    body = current_app.json.dumps({"status": status, "title": title, "detail": detail})
+    return Response(body, status, mimetype="application/problem+json")
+
+
+def _http_error(error: HTTPException) -> AnyResponse:
+    if error.response is not None or error.code is None or error.code < 400:
+        return error.get_response()
+    what = error.description if isinstance(error, BadRequest) else None
+    return _failure(error.code, error.name, what or _WHAT.get(error.code, "This did not work."))
+
+
+_WHAT = {
+    404: "There is nothing at this address. It may have been mistyped, or the thing is gone.",
+    405: "This address can't be used that way.",
+    413: "That is larger than any form here.",
+    500: "The control room made a mistake; it is in its log. Trying again may help.",
+}
+
+
+def _database_gone(error: StoreDown) -> AnyResponse:
+    log.warning("page without database", path=request.path, error=str(error))
+    return _failure(
+        503, "The database can't be read now",
+        "The rack goes on working and the Rack page stays live. This page comes back by itself with the database.",
+    )  # fmt: skip
+
+
+def _failure(status: int, title: str, what: str) -> AnyResponse:
+    if is_api():
+        return problem(status, title, what)
+    if getattr(g, "session", None) is None:
+        g.session = None
+    page = render_template("error.html", status=status, title=title, what=what)
+    return Response(page, status=status)
+
+
+def _health() -> Response:
+    rack = room().desk.model.snapshot()
+    return Response(current_app.json.dumps({"ok": True, "broker": rack.broker}), mimetype="application/json")

@@ -1,0 +1,254 @@
+"""What a channel, a box and a site look like: messages in, words, tones and shapes out (pure).
+
+State is fill + word + shape, never colour alone: `tone` picks fill and border (dashed = empty, hatched =
+searching), `icon` the shape, `word` the text. Red is only for what a person must act on.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import groupby
+
+from simrack.controller.models import Names
+from simrack.web.rack import ChannelKey, Rack
+from simrack.web.text import clock_text, number_text
+from simrack.wire.channel import IN_CALL, LABELS, ChannelState, Mark
+from simrack.wire.messages import BoxStatus, ChannelReport
+
+S = ChannelState
+
+# tone and shape of each state; every state of the table must have its row (tests hold that).
+LOOKS: dict[ChannelState, tuple[str, str]] = {
+    S.READY: ("ready", "ring"),
+    S.DIALLING: ("between", "dial"),
+    S.ALERTING: ("between", "bell"),
+    S.INCOMING: ("between", "in"),
+    S.RELEASING: ("between", "end"),
+    S.ACTIVE: ("speaking", "voice"),
+    S.HELD: ("held", "pause"),
+    S.SMS: ("message", "letter"),
+    S.USSD: ("message", "hash"),
+    S.STARTING: ("searching", "power"),
+    S.SEARCHING: ("searching", "search"),
+    S.NO_SIM: ("empty", "card"),
+    S.ABSENT: ("missing", "gone"),
+    S.PIN_NEEDED: ("fault", "lock"),
+    S.PIN_BLOCKED: ("fault", "lock"),
+    S.DENIED: ("fault", "deny"),
+    S.FAULT: ("fault", "alert"),
+    S.MAINTENANCE: ("drain", "tool"),
+}
+MARK_LABELS = {Mark.DRAINING: "Draining", Mark.DISABLED: "Disabled", Mark.RESTING: "Resting"}
+LEGEND: tuple[tuple[str, str, str], ...] = (
+    ("ready", "ring", "Ready"), ("speaking", "voice", "Speaking"), ("between", "bell", "Ringing"),
+    ("held", "pause", "On hold"), ("message", "letter", "SMS, USSD"), ("searching", "search", "Searching"),
+    ("empty", "card", "No SIM"), ("drain", "drain", "Draining"), ("missing", "gone", "Missing"),
+    ("fault", "alert", "Fault"),
+)  # fmt: skip
+
+# 27.007 +CREG <stat>: 1 home, 5 roaming.
+REGISTERED = (1, 5)
+_BARS_DBM = (-109, -95, -85, -75)
+
+
+LONG_WORD = 7
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One channel in the grid."""
+
+    box: str
+    channel: int
+    tone: str
+    icon: str
+    word: str
+    main: str  # the word, or the timer of a call
+    since: datetime | None  # the timer's start: it ticks in the browser
+    sub: str
+    detail: str
+    bars: int
+    label: str  # for screen readers and on hover
+
+    @property
+    def long(self) -> bool:
+        """The word needs smaller letters in a narrow cell."""
+        return len(self.main) > LONG_WORD
+
+    @property
+    def id(self) -> str:
+        return f"ch-{self.box}-{self.channel}"
+
+
+@dataclass(frozen=True, slots=True)
+class BoxView:
+    """One box with its cells."""
+
+    box: str
+    online: bool
+    since: datetime
+    notes: tuple[str, ...]  # what a person should know, in amber
+    calls: int
+    lost_calls: int  # calls of an unreachable box: they go on there, but nobody here sees them
+    channels: int
+    cells: tuple[Cell, ...]
+
+    @property
+    def size(self) -> str:
+        """Small boxes get wide cells, which show more."""
+        return "small" if self.channels <= 4 else "middle" if self.channels <= 16 else "large"
+
+
+@dataclass(frozen=True, slots=True)
+class SiteView:
+    """The boxes of one place."""
+
+    title: str
+    boxes: tuple[BoxView, ...]
+
+    @property
+    def calls(self) -> int:
+        return sum(box.calls for box in self.boxes)
+
+    @property
+    def channels(self) -> int:
+        return sum(box.channels for box in self.boxes)
+
+
+def bars(signal_dbm: int | None) -> int:
+    """0 to 4 bars."""
+    return 0 if signal_dbm is None else sum(signal_dbm >= limit for limit in _BARS_DBM)
+
+
+def plan_of(report: ChannelReport | None, names: Names) -> str:
+    """The plan of the card in this channel, by its title."""
+    if report is None or report.sim is None:
+        return ""
+    plan = names.plan_of(report.sim.iccid, report.sim.imsi)
+    return names.plans.get(plan, plan)
+
+
+def sites(rack: Rack, names: Names, now: datetime) -> tuple[SiteView, ...]:
+    """The whole rack: sites by title, boxes by name, channels by number."""
+    ordered = sorted(rack.boxes.values(), key=lambda box: (_site(box, names), box.box))
+    return tuple(
+        SiteView(title, tuple(box_view(box.box, rack, names, now) for box in boxes))
+        for title, boxes in groupby(ordered, key=lambda box: _site(box, names))
+    )
+
+
+def _site(box: BoxStatus, names: Names) -> str:
+    return names.sites.get(box.site, box.site)
+
+
+def box_view(box: str, rack: Rack, names: Names, now: datetime) -> BoxView:
+    status = rack.boxes[box]
+    numbers = channels_of(box, rack)
+    reports = [rack.channels.get((box, number)) for number in numbers]
+    busy = sum(report is not None and report.state in IN_CALL for report in reports)
+    return BoxView(
+        box=box,
+        online=status.online,
+        since=status.at,
+        notes=_notes(status, reports),
+        calls=busy if status.online else 0,
+        lost_calls=0 if status.online else busy,
+        channels=len(numbers),
+        cells=tuple(cell((box, number), rack, names, now) for number in numbers),
+    )
+
+
+def channels_of(box: str, rack: Rack) -> Sequence[int]:
+    """Channels that the box has or has told of."""
+    told = {key[1] for key in rack.channels if key[0] == box}
+    return sorted(told | set(range(1, rack.boxes[box].channels + 1)))
+
+
+# A box whose clock is off by more stamps its facts wrongly enough to puzzle a reader of records.
+CLOCK_NOTE_MS = 500
+
+
+def _notes(status: BoxStatus, reports: Iterable[ChannelReport | None]) -> tuple[str, ...]:
+    notes = []
+    silent = sum(report is None for report in reports)
+    if silent and status.online:
+        notes.append(f"{silent} channel{'s' * (silent > 1)} missing")
+    if status.outbox:
+        notes.append(f"{status.outbox} facts wait")
+    if status.clock_offset_ms is not None and abs(status.clock_offset_ms) > CLOCK_NOTE_MS:
+        notes.append(f"clock {status.clock_offset_ms / 1000:+.1f} s")
+    if status.link == "plain":
+        notes.append("link without tunnel")
+    return tuple(notes)
+
+
+def cell(key: ChannelKey, rack: Rack, names: Names, now: datetime) -> Cell:
+    """One channel as it stands."""
+    report = rack.channels.get(key)
+    if report is None:
+        return _plain(key, "missing", "gone", "Missing", "not reported")
+    box = rack.boxes.get(key[0])
+    if box is not None and not box.online:
+        # One red header says it; the cells only tell what was there.
+        return _plain(key, "unknown", "unknown", "Unknown", f"was {LABELS[report.state].lower()}")
+    return _reported(key, report, rack, names, now)
+
+
+def _plain(key: ChannelKey, tone: str, icon: str, word: str, sub: str) -> Cell:
+    label = f"{key[0]} channel {key[1]}: {word}, {sub}"
+    return Cell(key[0], key[1], tone, icon, word, word, None, sub, "", 0, label)
+
+
+def _reported(key: ChannelKey, report: ChannelReport, rack: Rack, names: Names, now: datetime) -> Cell:
+    tone, icon = LOOKS[report.state]
+    word = LABELS[report.state]
+    if report.marks and report.state == S.READY:
+        tone, icon, word = "drain", "drain", MARK_LABELS[report.marks[0]]
+    since = report.call.connected if report.call is not None and report.state in (S.ACTIVE, S.HELD) else None
+    main = clock_text((now - since).total_seconds()) if since is not None and report.state == S.ACTIVE else word
+    sub = _sub(report, names)
+    detail = _detail(report)
+    signal = bars(report.network.signal_dbm) if report.network is not None else 0
+    label = ", ".join(filter(None, (f"{key[0]} channel {key[1]}: {word}", sub, detail, _call_label(report, rack, names))))
+    return Cell(
+        key[0], key[1], tone, icon, word, main, since if report.state == S.ACTIVE else None, sub, detail,
+        signal, label,
+    )  # fmt: skip
+
+
+def _sub(report: ChannelReport, names: Names) -> str:
+    if report.state in (S.FAULT, S.DENIED) and report.fault:
+        return report.fault
+    if report.state == S.NO_SIM:
+        return "slot empty"
+    if report.marks and report.state in IN_CALL:
+        return MARK_LABELS[report.marks[0]].lower()
+    return plan_of(report, names) or (report.sim.msisdn if report.sim else "")
+
+
+def _detail(report: ChannelReport) -> str:
+    """The second small line, for which only wide cells have room."""
+    if report.call is not None:
+        return number_text(report.call.number)
+    if report.network is not None and report.network.operator:
+        return " ".join(filter(None, (report.network.operator, report.network.technology)))
+    return report.module.model if report.module is not None else ""
+
+
+def _call_label(report: ChannelReport, rack: Rack, names: Names) -> str:
+    call = rack.call_on((report.box, report.channel))
+    return f"call of {names.senders.get(call.sender, call.sender)}" if call is not None else ""
+
+
+def sims_in_service(rack: Rack) -> tuple[int, int, int]:
+    """(cards registered at reachable boxes, cards known, cards resting)."""
+    known = registered = resting = 0
+    for (box, _), report in rack.channels.items():
+        if report.sim is None:
+            continue
+        known += 1
+        status = rack.boxes.get(box)
+        online = status is not None and status.online
+        resting += Mark.RESTING in report.marks
+        registered += online and report.network is not None and report.network.stat in REGISTERED
+    return registered, known, resting

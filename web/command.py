@@ -1,0 +1,44 @@
+"""`simrack web`: the control room as a process."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from simrack.web.accounts import Accounts
+    from simrack.web.settings import WebSettings
+
+
+def web(
+    config: Annotated[Path, typer.Option(help="TOML file of the control room.")],
+    new_link: Annotated[
+        bool, typer.Option("--new-link", help="Print another set-up link (while no account exists) and end.")
+    ] = False,
+    new_token: Annotated[
+        str, typer.Option("--new-token", metavar="NAME", help="Print a new API token under this name and end.")
+    ] = "",
+) -> None:
+    """Serve the control room: pages, event streams and the HTTP API."""
+    from simrack.web.settings import WebSettings
+    from simrack.wire.logs import configure
+    from simrack.wire.tomlfile import load
+
+    configure("web")
+    settings = load(WebSettings, config, env_prefix="SIMRACK_WEB_")
+    if new_link or new_token:
+        typer.echo(_made(settings, new_link, new_token))
+        return
+    from simrack.web.serve import serve
+
+    serve(settings)
+
+
+def _made(settings: "WebSettings", new_link: bool, new_token: str) -> str:
+    from simrack.web.serve import accounts_of, link_of
+
+    accounts: Accounts = accounts_of(settings)
+    try:
+        return link_of(settings, accounts.new_link()) if new_link else accounts.new_token(new_token)
+    finally:
+        accounts.close()

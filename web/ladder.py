@@ -1,0 +1,192 @@
+"""The signalling ladder of one call as a drawing: arrows with their times, and what fills the gaps (pure).
+
+The controller's ladder knows SIP and the box's part; the module's own lines come from the attempts' AT logs
+and are merged by time. Where the ladder has no word of the network, it is told from what the module reported.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from simrack.controller.models import Actor, AttemptRow, LadderLine, Story
+from simrack.web.text import clock_text, offset_text
+
+ACTORS: tuple[Actor, ...] = ("sender", "controller", "box", "module", "network")
+# Of all AT lines these tell the call's course; the rest stands in the AT log.
+_TELLING = re.compile(
+    r"(?i)^(ATD|ATA\b|ATH|AT\+CHUP|AT\+QHUP|AT\+VTS|\+QIND: ?\"ccinfo\"|\^DSCI|\+CLCC|NO CARRIER|BUSY|NO ANSWER"
+    r"|NO DIALTONE|CONNECT|RING|\+CRING|\+CLIP|\+CEER|\+CME ERROR|ERROR|VOICE CALL|\^CONN|\^CEND|\^ORIG|\^CONF)"
+)
+_CCINFO = re.compile(r'^\+QIND: ?"ccinfo",\d+,(\d),(-?\d)')
+_DSCI = re.compile(r"^\^DSCI: ?\d+,(\d),(\d)")
+# CLCC numbers; DSCI counts otherwise (at-dialects: 3 connect, 7 alerting, 6 end).
+_CLCC_WORDS = {0: "CONNECT", 2: "SETUP", 3: "ALERTING", 4: "SETUP", -1: "RELEASE"}
+_DSCI_WORDS = {3: "CONNECT", 2: "SETUP", 7: "ALERTING", 4: "SETUP", 6: "RELEASE"}
+# Two reports of one thing lie this near; the ladder's own is kept.
+SAME_MS = 60
+# A silence longer than this gets a row of its own, so that the eye sees where the time went.
+GAP_MS = 1000
+# The drawing's own units.
+TOP, ROW, GAP_ROW, LEFT, STEP, WIDTH = 54, 25, 26, 74, 146, 756
+
+
+@dataclass(frozen=True, slots=True)
+class Arrow:
+    """One arrow with its place."""
+
+    y: int
+    x1: int
+    x2: int
+    label: str
+    time: str
+    tone: str  # "", "good", "end"
+    right: bool
+    told: bool  # told by the module's report, not seen on a wire of ours
+
+    @property
+    def middle(self) -> int:
+        return (self.x1 + self.x2) // 2
+
+    @property
+    def end(self) -> int:
+        return self.x2 - 7 if self.right else self.x2 + 7
+
+    @property
+    def head(self) -> str:
+        step = -8 if self.right else 8
+        return f"M{self.x2} {self.y} l{step} -4 v8z"
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Time in which nothing was said."""
+
+    y: int
+    text: str
+    tone: str
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """Everything the template needs."""
+
+    arrows: tuple[Arrow, ...]
+    gaps: tuple[Gap, ...]
+    columns: tuple[int, ...]
+    height: int
+    width: int = WIDTH
+
+
+def merged(story: Story) -> tuple[LadderLine, ...]:
+    """The ladder with the modules' lines in it, in order of time."""
+    lines = list(story.ladder)
+    for attempt in story.attempts:
+        offset = _offset(story, attempt)
+        known = [line for line in lines if line.attempt in (0, attempt.number)]
+        lines += [line for line in _at_lines(attempt, offset) if not _told_already(line, known)]
+        if not any("network" in (line.source, line.target) for line in known):
+            lines += _network_lines(attempt, offset)
+    return tuple(sorted(lines, key=lambda line: line.ms))
+
+
+def _offset(story: Story, attempt: AttemptRow) -> int:
+    """When the attempt's INVITE reached the box, in the ladder's time."""
+    invited = [
+        line.ms
+        for line in story.ladder
+        if (line.source, line.target, line.attempt) == ("controller", "box", attempt.number)
+    ]
+    if invited:
+        return min(invited)
+    return max(0, round((attempt.started - story.record.started).total_seconds() * 1000))
+
+
+def _at_lines(attempt: AttemptRow, offset: int) -> Iterable[LadderLine]:
+    for line in attempt.at_log:
+        if not _TELLING.match(line.text):
+            continue
+        sent = line.way == ">"
+        yield LadderLine(
+            ms=offset + line.ms, attempt=attempt.number, label=_short(line.text),
+            source="box" if sent else "module", target="module" if sent else "box",
+        )  # fmt: skip
+
+
+def _short(text: str) -> str:
+    found = _CCINFO.match(text)
+    if found:
+        return f"+QIND: ccinfo {found[2]}"
+    found = _DSCI.match(text)
+    if found:
+        return f"^DSCI {found[2]}"
+    return text if len(text) <= 26 else text[:25] + "…"
+
+
+def _told_already(line: LadderLine, known: list[LadderLine]) -> bool:
+    return line.label.startswith("ATD") and any(
+        other.label.startswith("ATD") and abs(other.ms - line.ms) <= SAME_MS for other in known
+    )
+
+
+def _network_lines(attempt: AttemptRow, offset: int) -> Iterable[LadderLine]:
+    for line in attempt.at_log:
+        for pattern, words in ((_CCINFO, _CLCC_WORDS), (_DSCI, _DSCI_WORDS)):
+            found = pattern.match(line.text)
+            word = words.get(int(found[2])) if found else None
+            if found is None or word is None or line.way != "<":
+                continue
+            outgoing = word == "SETUP" and found[1] == "0"
+            yield LadderLine(
+                ms=offset + line.ms, attempt=attempt.number, label=word,
+                source="module" if outgoing else "network", target="network" if outgoing else "module",
+            )  # fmt: skip
+
+
+def draw(lines: tuple[LadderLine, ...]) -> Drawing:
+    """Place every line; silences become rows that say how long they were and what went on."""
+    columns = tuple(LEFT + index * STEP for index in range(len(ACTORS)))
+    arrows: list[Arrow] = []
+    gaps: list[Gap] = []
+    y, before, phase = TOP, 0, ("waiting", "")
+    for line in lines:
+        if line.ms - before >= GAP_MS and arrows:
+            gaps.append(Gap(y, f"{phase[0]} {_span(line.ms - before)}", phase[1]))
+            y += GAP_ROW
+        arrows.append(_arrow(line, y, columns))
+        phase = _phase(line, phase)
+        before = line.ms
+        y += ROW
+    return Drawing(tuple(arrows), tuple(gaps), columns, y + 4)
+
+
+def _arrow(line: LadderLine, y: int, columns: tuple[int, ...]) -> Arrow:
+    source, target = ACTORS.index(line.source), ACTORS.index(line.target)
+    return Arrow(
+        y=y + 12, x1=columns[source], x2=columns[target], label=line.label, time=offset_text(line.ms),
+        tone=_tone(line.label), right=target > source, told="network" in (line.source, line.target),
+    )  # fmt: skip
+
+
+_GOOD = re.compile(r"(?i)^(200|ACK$|connect|.*ccinfo 0$|\^DSCI 3$)")
+_END = re.compile(
+    r"(?i)^(BYE|CANCEL|[3-6]\d\d|release|disconnect|.*ccinfo -1|\^DSCI 6|NO CARRIER|BUSY|NO ANSWER|AT\+CHUP|AT\+QHUP|ATH)"
+)
+
+
+def _tone(label: str) -> str:
+    return "end" if _END.match(label) else "good" if _GOOD.match(label) else ""
+
+
+def _phase(line: LadderLine, now: tuple[str, str]) -> tuple[str, str]:
+    label = line.label.casefold()
+    if label.startswith(("connect", "200", "ack")) and now[0] != "ending":
+        return ("speaking", "good")
+    if label.startswith(("alerting", "180", "183")):
+        return ("ringing", "") if now[0] == "waiting" else now
+    if _END.match(line.label):
+        return ("ending", "end")
+    return now
+
+
+def _span(milliseconds: int) -> str:
+    return clock_text(milliseconds / 1000) if milliseconds >= 60_000 else f"{milliseconds / 1000:.1f} s"

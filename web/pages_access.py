@@ -1,0 +1,90 @@
+"""Set-up link, sign in, sign out."""
+
+from urllib.parse import urlsplit
+
+from flask import Blueprint, g, redirect, render_template, request
+from werkzeug.wrappers import Response as AnyResponse
+
+from simrack.web.app import COOKIE, room, set_cookie
+from simrack.web.errors import BadForm, LinkSpent, SignInRefused, TooManyTries
+
+pages = Blueprint("access", __name__)
+
+
+@pages.get("/setup/<token>")
+def set_up_form(token: str) -> tuple[str, int] | str:
+    try:
+        room().accounts.check_link(token)
+    except LinkSpent:
+        return _spent()
+    return render_template("setup.html", token=token, name="", field="", error="")
+
+
+@pages.post("/setup/<token>")
+def set_up(token: str) -> tuple[str, int] | AnyResponse:
+    name, password = request.form.get("name", ""), request.form.get("password", "")
+    try:
+        if password != request.form.get("again", ""):
+            raise BadForm("again", "The two passwords differ.")
+        cookie = room().accounts.set_up(token, name, password, *_browser())
+    except LinkSpent:
+        return _spent()
+    except BadForm as error:
+        return render_template("setup.html", token=token, name=name, field=error.field, error=str(error)), 422
+    return _signed_in(cookie, "/rack")
+
+
+@pages.get("/sign-in")
+def sign_in_form() -> str | AnyResponse:
+    wanted = local_path(request.args.get("next", ""))
+    if g.session is not None:
+        return redirect(wanted)
+    return render_template("sign_in.html", wanted=wanted, name="", error="", empty=room().accounts.empty())
+
+
+@pages.post("/sign-in")
+def sign_in() -> tuple[str, int] | AnyResponse:
+    name, wanted = request.form.get("name", ""), local_path(request.form.get("next", ""))
+    try:
+        cookie = room().accounts.sign_in(name, request.form.get("password", ""), *_browser())
+    except SignInRefused:
+        return _again(name, wanted, "Name and password do not belong together."), 403
+    except TooManyTries as error:
+        minutes = -(-error.wait_s // 60)
+        return _again(name, wanted, f"Too many wrong tries. Try again in {minutes} min."), 429
+    return _signed_in(cookie, wanted)
+
+
+@pages.post("/sign-out")
+def sign_out() -> AnyResponse:
+    room().accounts.sign_out(g.cookie)
+    response = redirect("/sign-in")
+    response.delete_cookie(COOKIE, path="/")
+    return response
+
+
+def _again(name: str, wanted: str, error: str) -> str:
+    return render_template("sign_in.html", wanted=wanted, name=name, error=error, empty=False)
+
+
+def _spent() -> tuple[str, int]:
+    return render_template("setup_spent.html", empty=room().accounts.empty()), 410
+
+
+def _signed_in(cookie: str, wanted: str) -> AnyResponse:
+    # Always a fresh cookie: one that was planted before sign-in is worth nothing (session fixation).
+    response = redirect(wanted, 303)
+    g.new_cookie = ""
+    set_cookie(response, cookie)
+    return response
+
+
+def _browser() -> tuple[str, str]:
+    return request.remote_addr or "", request.headers.get("User-Agent", "")
+
+
+def local_path(path: str) -> str:
+    """Only a path of our own: a sign-in page that sends people elsewhere helps phishing."""
+    parts = urlsplit(path)
+    mine = path.startswith("/") and not path.startswith(("//", "/\\")) and not parts.netloc and path.isprintable()
+    return path if mine else "/rack"

@@ -1,0 +1,104 @@
+"""Wires the control room together and serves it with waitress until SIGTERM."""
+
+import json
+import signal
+import sys
+from types import FrameType
+
+import structlog
+from flask_openapi3.openapi import OpenAPI
+from waitress.server import create_server
+
+from simrack.controller.store.queries import Queries
+from simrack.web.accounts import Accounts
+from simrack.web.app import Room, create_app
+from simrack.web.desk import Desk
+from simrack.web.draw import Drawer
+from simrack.web.feed import Feed
+from simrack.web.live import Live
+from simrack.web.rack import RackModel
+from simrack.web.settings import WebSettings
+from simrack.web.text import Times
+from simrack.wire.errors import UserError
+from simrack.wire.mqtt import MqttBus
+from simrack.wire.ports import Clock, Ids, SystemClock, SystemIds
+
+log = structlog.get_logger(__name__)
+
+# Kept-alive connections of browsers beside the streams; more are closed at once by the kernel's queue.
+CONNECTIONS = 2000
+
+
+def accounts_of(settings: WebSettings, clock: Clock | None = None, ids: Ids | None = None) -> Accounts:
+    return Accounts(
+        settings.database, clock or SystemClock(), ids or SystemIds(),
+        session_hours=settings.session_hours, link_hours=settings.setup_link_hours,
+    )  # fmt: skip
+
+
+def link_of(settings: WebSettings, token: str, port: int = 0) -> str:
+    """The set-up link as a browser on this machine (or behind the public name) opens it."""
+    host, own_port = settings.address
+    shown = f"[{host}]" if ":" in host else host
+    base = settings.public_url or f"http://{shown}:{port or own_port}"
+    return f"{base}/setup/{token}"
+
+
+def build(settings: WebSettings, queries: Queries, accounts: Accounts, clock: Clock, ids: Ids) -> tuple[OpenAPI, Live]:
+    """The application and its live thread, not yet started."""
+    model, feed = RackModel(clock), Feed(ids.token(4))
+    desk = Desk(queries, model, clock)
+    applications: list[OpenAPI] = []
+    client_id = f"web-{ids.token(4)}"
+    live = Live(
+        model, feed,
+        bus=lambda: MqttBus(settings.mqtt.url, client_id),
+        draw=Drawer(lambda: applications[0].jinja_env, desk),
+        seed=desk.seed, figures=desk.refresh, clock=clock, ids=ids, client_id=client_id,
+    )  # fmt: skip
+    times = Times(settings.zone)
+    app = create_app(Room(settings, accounts, desk, feed, live, clock, ids, times))
+    applications.append(app)
+    return app, live
+
+
+def serve(settings: WebSettings) -> None:
+    """Serve until SIGTERM or SIGINT. Raises `UserError` when the port is taken."""
+    clock, ids = SystemClock(), SystemIds()
+    queries, accounts = Queries(settings.database), accounts_of(settings, clock, ids)
+    app, live = build(settings, queries, accounts, clock, ids)
+    host, port = settings.address
+    try:
+        server = create_server(
+            app, host=host, port=port, threads=settings.threads, connection_limit=CONNECTIONS, ident=None,
+            clear_untrusted_proxy_headers=False, asyncore_use_poll=True,
+        )  # fmt: skip
+    except OSError as error:
+        raise UserError(
+            f"can't listen on {settings.listen}: {error.strerror}", "listen", "Choose a free port, or end what uses it."
+        ) from error
+    live.start()
+    signal.signal(signal.SIGTERM, _stop)
+    _announce(settings, accounts, server.effective_port)
+    try:
+        server.run()
+    except (KeyboardInterrupt, SystemExit):
+        log.info("control room ends")
+    finally:
+        live.stop()
+        server.close()
+        queries.close()
+        accounts.close()
+
+
+def _stop(_signal: int, _frame: FrameType | None) -> None:
+    raise SystemExit(0)
+
+
+def _announce(settings: WebSettings, accounts: Accounts, port: int) -> None:
+    """One line of JSON: whoever started this process waits for it."""
+    ready: dict[str, object] = {"ready": True, "web": link_of(settings, "", port).removesuffix("/setup/")}
+    if accounts.empty():
+        ready["setup_link"] = link_of(settings, accounts.new_link(), port)
+    sys.stdout.write(json.dumps(ready) + "\n")
+    sys.stdout.flush()

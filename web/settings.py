@@ -1,0 +1,76 @@
+"""Settings of the control room: one TOML file, environment variables on top (`docs/web.md`)."""
+
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, available_timezones
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+# Event streams hold a thread each; pages need some more beside them (components: threads must exceed streams).
+PAGE_THREADS = 16
+
+
+class MqttSettings(BaseModel):
+    """How to reach the broker."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    url: str = Field(description="mqtt://user:password@host:port")
+
+
+class WebSettings(BaseModel):
+    """What `simrack web --config FILE` reads."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    database: str = Field(description="SQLAlchemy URL of the centre's database")
+    mqtt: MqttSettings
+    listen: str = Field(default="127.0.0.1:8080", description="address:port; port 0 takes a free one")
+    controller_sip: str = Field(default="", description="address:port of the controller, shown to people")
+    public_url: str = Field(
+        default="", description="https://… as browsers see it; needed behind a proxy, makes cookies secure"
+    )
+    trusted_proxy: str = Field(default="", description="address of the proxy whose X-Forwarded-* are believed")
+    time_zone: str = Field(default="UTC", description="IANA zone in which pages show times; UTC is on hover")
+    session_hours: int = Field(default=12, ge=1, le=24 * 90, description="a session without a request ends")
+    setup_link_hours: int = Field(default=24, ge=1, le=24 * 7, description="life of a set-up link")
+    streams: int = Field(default=100, ge=1, le=1000, description="live pages open at the same time")
+
+    @field_validator("listen")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        host, _, port = value.rpartition(":")
+        if not host or not port.isdigit() or int(port) > 65535:
+            raise ValueError("write address:port, for instance 127.0.0.1:8080")
+        return value
+
+    @field_validator("time_zone")
+    @classmethod
+    def _zone(cls, value: str) -> str:
+        if value not in available_timezones():
+            raise ValueError("write an IANA zone, for instance Europe/Vienna")
+        return value
+
+    @field_validator("public_url")
+    @classmethod
+    def _public(cls, value: str) -> str:
+        if value and (urlsplit(value).scheme not in ("http", "https") or not urlsplit(value).hostname):
+            raise ValueError("write the address as browsers see it, for instance https://noc.example")
+        return value.rstrip("/")
+
+    @property
+    def address(self) -> tuple[str, int]:
+        host, _, port = self.listen.rpartition(":")
+        return host.strip("[]"), int(port)
+
+    @property
+    def zone(self) -> ZoneInfo:
+        return ZoneInfo(self.time_zone)
+
+    @property
+    def secure(self) -> bool:
+        """Browsers come by HTTPS."""
+        return self.public_url.startswith("https://")
+
+    @property
+    def threads(self) -> int:
+        return self.streams + PAGE_THREADS

@@ -1,0 +1,236 @@
+// The control room's few hands of its own: timers, live pill, keys, drawer, dialog, theme. htmx does the rest.
+"use strict";
+(() => {
+  const $ = (selector) => document.querySelector(selector);
+  const body = document.body;
+  const root = document.documentElement;
+  const wall = root.classList.contains("wall");
+
+  // The server's clock rules: a laptop that is ten minutes off must not show calls of minus ten minutes.
+  let offset = body.dataset.now ? Date.parse(body.dataset.now) - Date.now() : 0;
+  const now = () => Date.now() + offset;
+
+  const span = (seconds) => {
+    const whole = Math.max(0, Math.floor(seconds));
+    const two = (value) => String(value).padStart(2, "0");
+    const hours = Math.floor(whole / 3600);
+    const minutes = Math.floor(whole / 60) % 60;
+    return hours ? `${hours}:${two(minutes)}:${two(whole % 60)}` : `${minutes}:${two(whole % 60)}`;
+  };
+
+  const time = body.dataset.zone
+    ? new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit", timeZone: body.dataset.zone })
+    : null;
+
+  const tick = () => {
+    for (const element of document.querySelectorAll("[data-since]")) {
+      if (element.id === "link-state") continue;
+      const text = span((now() - Date.parse(element.dataset.since)) / 1000);
+      if (element.textContent !== text) element.textContent = text;
+    }
+    const clock = $("#clock");
+    if (clock && time) clock.textContent = time.format(now());
+    live();
+  };
+
+  // --- live pill: says whether what is on the screen is true now
+  const STALE_MS = 25000; // two and a half heartbeats
+  let heard = 0;
+  let open = false;
+  let opened = false;
+  let said = "";
+
+  const state = () => {
+    const link = $("#link-state");
+    if (!opened && !heard) return ["", "connecting"];
+    if (!open) return ["trouble", heard ? `reconnecting, ${span((Date.now() - heard) / 1000)} old` : "reconnecting"];
+    if (heard && Date.now() - heard > STALE_MS) return ["trouble", `stale, ${span((Date.now() - heard) / 1000)} old`];
+    if (link && link.dataset.broker === "0") return ["trouble", `no broker for ${span((now() - Date.parse(link.dataset.since)) / 1000)}`];
+    if (link && link.dataset.controller === "0") return ["trouble", "controller down"];
+    return ["ok", "live"];
+  };
+
+  const live = () => {
+    const pill = $("#live-pill");
+    if (!pill) return;
+    const [kind, text] = state();
+    pill.classList.toggle("ok", kind === "ok");
+    pill.classList.toggle("trouble", kind === "trouble");
+    body.classList.toggle("stale", kind === "trouble");
+    // Screen readers hear the change of kind, not every second of it.
+    pill.setAttribute("aria-live", kind === said ? "off" : "polite");
+    said = kind;
+    const word = $("#live-word");
+    if (word.textContent !== text) word.textContent = text;
+  };
+
+  document.addEventListener("htmx:sseOpen", () => {
+    if (wall && opened && !open) location.reload(); // weeks later the page itself may be newer
+    open = opened = true;
+    heard = Date.now();
+    live();
+  });
+  document.addEventListener("htmx:sseError", () => { open = false; live(); });
+  document.addEventListener("htmx:sseBeforeMessage", (event) => {
+    heard = Date.now();
+    open = true;
+    const message = event.detail;
+    if (event.target.id === "beat") {
+      const sent = Date.parse(message.data);
+      if (sent) offset = sent - Date.now();
+      event.preventDefault();
+      live();
+    }
+    if (event.target.id === "signed-out") {
+      event.preventDefault();
+      location.href = "/sign-in";
+    }
+  });
+  document.addEventListener("htmx:afterSettle", live);
+
+  // --- words for people who do not see the change
+  let saying = 0;
+  const say = (text) => {
+    const place = $("#say");
+    if (!place) return;
+    place.textContent = text;
+    clearTimeout(saying);
+    saying = setTimeout(() => { place.textContent = ""; }, 5000);
+  };
+  document.addEventListener("htmx:responseError", (event) => {
+    const status = event.detail.xhr.status;
+    if (event.detail.target && event.detail.target.id === "dialog") return;
+    say(status === 503 ? "The database can't be read now; what you see stays as it was." : `That did not work (${status}).`);
+  });
+  document.addEventListener("htmx:sendError", () => say("The control room can't be reached now."));
+
+  // --- dialog: an answer that says no is shown where the question was
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    if (event.detail.target && event.detail.target.id === "dialog" && event.detail.xhr.status >= 400) {
+      event.detail.shouldSwap = event.detail.xhr.status === 502;
+      if (event.detail.xhr.status === 404) {
+        $("#dialog").close();
+        say("That call is over already.");
+      }
+    }
+  });
+  document.addEventListener("htmx:afterSwap", (event) => {
+    const dialog = $("#dialog");
+    if (event.detail.target === dialog && !dialog.open) dialog.showModal();
+    if (event.detail.target && event.detail.target.id === "drawer") mark();
+  });
+  document.addEventListener("simrack:done", (event) => {
+    $("#dialog").close();
+    say(event.detail.value);
+  });
+
+  // --- drawer
+  let from = null;
+  const mark = () => {
+    for (const cell of document.querySelectorAll(".ch[aria-current]")) cell.removeAttribute("aria-current");
+    const cell = document.querySelector(`.ch[href="${location.pathname}"]`);
+    if (cell) cell.setAttribute("aria-current", "true");
+  };
+  const close = () => {
+    const drawer = $("#drawer");
+    if (!drawer || !drawer.firstElementChild) return false;
+    drawer.textContent = "";
+    history.pushState(null, "", `/rack${location.search}`);
+    mark();
+    if (from && document.getElementById(from)) document.getElementById(from).focus();
+    return true;
+  };
+  document.addEventListener("htmx:pushedIntoHistory", () => {
+    const found = location.pathname.match(/^\/rack\/([^/]+)\/(\d+)$/);
+    if (!found) return;
+    from = `ch-${found[1]}-${found[2]}`;
+    mark();
+    const button = $("#drawer-close");
+    if (button) button.focus();
+  });
+  document.addEventListener("click", (event) => {
+    if (event.target.closest("[data-close]")) {
+      event.preventDefault();
+      close();
+    } else if (event.target.closest("[data-close-dialog]") && $("#dialog").open) {
+      event.preventDefault();
+      $("#dialog").close();
+    }
+  });
+  window.addEventListener("popstate", () => location.reload());
+
+  // --- theme: as the system, light, dark; a cookie, so that the next page is drawn in it
+  const WORDS = { "": "System", light: "Light", dark: "Dark" };
+  const themed = () => { if ($("#theme-word")) $("#theme-word").textContent = WORDS[root.dataset.theme || ""]; };
+  const turn = () => {
+    const order = ["", "light", "dark"];
+    const next = order[(order.indexOf(root.dataset.theme || "") + 1) % order.length];
+    if (next) root.dataset.theme = next;
+    else delete root.dataset.theme;
+    document.cookie = `theme=${next}; path=/; max-age=${next ? 31536000 : 0}; samesite=lax`;
+    themed();
+    document.dispatchEvent(new Event("simrack:theme"));
+  };
+
+  // --- keys
+  let gone = 0;
+  const step = (event) => {
+    const cells = [...document.querySelectorAll(".ch")];
+    const at = cells.indexOf(document.activeElement);
+    if (at < 0) return false;
+    let next = at;
+    if (event.key === "ArrowRight") next = at + 1;
+    else if (event.key === "ArrowLeft") next = at - 1;
+    else {
+      // The nearest cell in the next row, whatever box it is in.
+      const here = cells[at].getBoundingClientRect();
+      const down = event.key === "ArrowDown";
+      let best = Infinity;
+      cells.forEach((cell, index) => {
+        const there = cell.getBoundingClientRect();
+        const rows = down ? there.top - here.top : here.top - there.top;
+        const far = rows * 4 + Math.abs(there.left - here.left);
+        if (rows > 4 && far < best) [best, next] = [far, index];
+      });
+    }
+    if (cells[next]) cells[next].focus();
+    event.preventDefault();
+    return true;
+  };
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.key === "Escape" && !document.querySelector("dialog[open]")) {
+      if (document.activeElement && document.activeElement.id === "find") document.activeElement.blur();
+      else close();
+      return;
+    }
+    if (event.target.closest("input, select, textarea") || document.querySelector("dialog[open]")) return;
+    if (event.key.startsWith("Arrow") && step(event)) return;
+    if (event.key === "/") {
+      const field = $("#find");
+      if (field) field.focus();
+      event.preventDefault();
+    } else if (event.key === "?") {
+      const keys = $("#keys");
+      if (keys) keys.showModal();
+    } else if (event.key === "g") {
+      gone = Date.now();
+    } else if (Date.now() - gone < 1500) {
+      gone = 0;
+      const link = document.querySelector(`[data-go="${CSS.escape(event.key)}"]`);
+      if (link) location.href = link.href;
+    }
+  });
+
+  if ($("#theme")) $("#theme").addEventListener("click", turn);
+  if ($("#keys-button")) $("#keys-button").addEventListener("click", () => $("#keys").showModal());
+  for (const select of document.querySelectorAll(".filters select")) {
+    select.addEventListener("change", () => select.form.requestSubmit());
+  }
+  // A wall that lost its stream for good (a new release, a dead proxy) starts over by itself.
+  if (wall) setInterval(() => { if (heard && Date.now() - heard > 120000) location.reload(); }, 30000);
+  themed();
+  mark();
+  tick();
+  setInterval(tick, 1000);
+})();

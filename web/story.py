@@ -1,0 +1,201 @@
+"""One call's story as the page shows it (pure)."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from simrack.controller.models import AttemptRow, Explanation, Names, RecordRow, Story
+from simrack.web import ladder
+from simrack.web.columns import SIDES, cause_text
+from simrack.web.text import DASH, Times, clock_ms, iccid_text, number_text, offset_text, seconds_text
+from simrack.wire.messages import FlowFigures, MediaFigures
+
+# A difference that an operator's bill would show too (architecture: differences over 1 s are marked).
+TALK_DIFFERS_MS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One tile of the story."""
+
+    label: str
+    value: str
+    sub: str = ""
+    tone: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One row of the funnel; `share` is its width in percent."""
+
+    count: int
+    share: int
+    title: str
+    note: str
+    out: tuple[tuple[str, str], ...]
+    more: int
+
+
+@dataclass(frozen=True, slots=True)
+class Voice:
+    """One direction of the voice chart."""
+
+    title: str
+    tone: str
+    levels: tuple[int, ...]
+    figures: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoryView:
+    """Everything that the template prints."""
+
+    record: RecordRow
+    title: tuple[str, str]
+    facts: tuple[Fact, ...]
+    drawing: ladder.Drawing
+    actors: tuple[tuple[str, str], ...]
+    explanation: Explanation | None
+    funnel: tuple[Bar, ...]
+    attempts: tuple[AttemptRow, ...]
+    voices: tuple[Voice, ...]
+    fields: tuple[tuple[str, str], ...]
+    names: Names
+
+
+def story_view(story: Story, names: Names, times: Times) -> StoryView:
+    record = story.record
+    sender = names.senders.get(record.sender, record.sender) or number_text(record.calling)
+    return StoryView(
+        record=record,
+        title=(sender, number_text(record.called or record.called_received)),
+        facts=_facts(story, names),
+        drawing=ladder.draw(ladder.merged(story)),
+        actors=_actors(story, sender),
+        explanation=story.explanation,
+        funnel=tuple(_funnel(story)),
+        attempts=story.attempts,
+        voices=tuple(_voices(story)),
+        fields=tuple(_fields(record, names, times)),
+        names=names,
+    )
+
+
+def last_attempt(story: Story) -> AttemptRow | None:
+    return story.attempts[-1] if story.attempts else None
+
+
+def media_of(story: Story) -> MediaFigures | None:
+    attempt = last_attempt(story)
+    return attempt.media if attempt is not None else None
+
+
+def _facts(story: Story, names: Names) -> tuple[Fact, ...]:
+    record = story.record
+    differs = abs(record.talk_sender_ms - record.talk_network_ms) > TALK_DIFFERS_MS
+    return (
+        Fact(
+            "Talk time", clock_ms(record.talk_network_ms) if record.answered else "no answer",
+            f"sender {clock_ms(record.talk_sender_ms)}" + (", differs" if differs else "") if record.answered else "",
+            "warn" if differs else "",
+        ),
+        Fact("Delay to ring", seconds_text(record.setup_ms or None), f"rang {seconds_text(record.ring_ms or None)}"),
+        Fact("Released by", SIDES.get(record.side, record.side), "cause " + cause_text(record.cause)),
+        _quality(story),
+        Fact(
+            "SIM", f"…{record.iccid[-4:]}" if record.iccid else "none",
+            names.plans.get(record.plan, record.plan) or "no plan reached",
+        ),
+        Fact(
+            "Channel", f"{record.box} / {record.channel}" if record.box else "none",
+            f"{record.attempts} tried" if record.attempts != 1 else "first one tried",
+        ),
+    )  # fmt: skip
+
+
+def _quality(story: Story) -> Fact:
+    media, record = media_of(story), story.record
+    mos = record.mos if record.mos is not None else media.mos if media is not None else None
+    if media is None:
+        return Fact("Quality", f"MOS {mos:.1f}" if mos is not None else DASH, "no voice measured")
+    lost = media.to_network.lost + media.from_network.lost
+    late = media.to_network.late + media.from_network.late
+    value = f"MOS {mos:.1f}" if mos is not None else media.codec or DASH
+    return Fact("Quality", value, f"{media.codec or record.codec}, {lost} lost, {late} late")
+
+
+def _actors(story: Story, sender: str) -> tuple[tuple[str, str], ...]:
+    record, attempt = story.record, last_attempt(story)
+    box = attempt.box if attempt is not None else record.box
+    number = attempt.channel if attempt is not None else record.channel
+    card = f"…{record.iccid[-4:]}" if record.iccid else ""
+    network = f"{record.imsi[:3]} {record.imsi[3:5]}" if len(record.imsi) >= 5 else ""
+    return (
+        ("Sender", sender),
+        ("Controller", ""),
+        ("Box", box),
+        (f"Module {number}" if number is not None else "Module", card),
+        ("Network", network),
+    )
+
+
+def _funnel(story: Story) -> Iterable[Bar]:
+    explanation = story.explanation
+    if explanation is None:
+        return
+    most = max([step.went_in for step in explanation.steps] + [step.left for step in explanation.steps] + [1])
+    for step in explanation.steps:
+        out = tuple((drop.candidate, drop.reason) for drop in step.dropped)
+        lost = step.went_in - step.left
+        yield Bar(step.left, round(100 * step.left / most), step.title, step.note, out, max(0, lost - len(out)))
+    if story.attempts:
+        tried = len(story.attempts)
+        last = story.attempts[-1].outcome or "no answer"
+        note = "the first in order: " + last if tried == 1 else f"the last one: {last}"
+        yield Bar(tried, round(100 * tried / most), "Tried", note, (), 0)
+
+
+def _voices(story: Story) -> Iterable[Voice]:
+    media = media_of(story)
+    if media is None:
+        return
+    drift = f", drift {media.drift_ppm:.0f} ppm" if media.drift_ppm else ""
+    yield Voice("to the network", "to", media.to_network.levels, _flow(media.to_network))
+    yield Voice("from the network", "from", media.from_network.levels, _flow(media.from_network) + drift)
+
+
+def _flow(flow: FlowFigures) -> str:
+    sent = flow.packets + flow.lost
+    loss = f"loss {100 * flow.lost / sent:.1f} %" if sent else "no packet"
+    level = f", mean {flow.level_dbfs:.0f} dBFS" if flow.level_dbfs is not None else ""
+    return f"{loss}, late {flow.late}, jitter {flow.jitter_ms:.0f} ms{level}"
+
+
+def _fields(record: RecordRow, names: Names, times: Times) -> Iterable[tuple[str, str]]:
+    yield "Call", record.call
+    yield "Direction", "out to the network" if record.direction == "out" else "in from the network"
+    yield "Sender", names.senders.get(record.sender, record.sender) or DASH
+    yield "Came in from", record.ingress or DASH
+    yield "Went out at", record.egress or DASH
+    yield "Calling, as received", record.calling_received or DASH
+    yield "Calling, presented", number_text(record.calling)
+    yield "Called, as received", record.called_received or DASH
+    yield "Called", number_text(record.called)
+    yield "Dialled at the module", record.dialled or DASH
+    yield "Started", times.full(record.started)
+    yield "Ringing", times.full(record.alerting) if record.alerting else DASH
+    yield "Answered", times.full(record.answered) if record.answered else DASH
+    yield "Ended", times.full(record.ended)
+    yield "Talk, network", clock_ms(record.talk_network_ms)
+    yield "Talk, sender", clock_ms(record.talk_sender_ms)
+    yield "To ring", offset_text(record.setup_ms) if record.setup_ms else DASH
+    yield "Ringing for", offset_text(record.ring_ms) if record.ring_ms else DASH
+    yield "Cause", cause_text(record.cause)
+    yield "Cause, module's words", record.cause_original or DASH
+    yield "SIP answer", str(record.sip_status or DASH)
+    yield "Refused because", record.refusal or DASH
+    yield "SIM (ICCID)", iccid_text(record.iccid) or DASH
+    yield "IMSI", record.imsi or DASH
+    yield "Plan", names.plans.get(record.plan, record.plan) or DASH
+    yield "Pattern", record.pattern or DASH
+    yield "Codec", record.codec or DASH
+    yield "Marks", ", ".join((*record.marks, *(("estimated",) if record.estimated else ()))) or DASH
