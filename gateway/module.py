@@ -129,6 +129,10 @@ class Module:
         async with asyncio.timeout(START_S):
             self._opened = await self.tools.opener(self.row, self._trace)
             info = await self.driver.start()
+            # A box that was killed left its calls to the module; no record claims them any more.
+            if await self.driver.in_call():
+                log.warning("call left from before", box=self.channel.box, channel=self.channel.number)
+                await self.driver.hang_up()
         safe = bool(self._opened.sheet.answer_signal)
         self.channel.module = info.model_copy(update={"driver": self._opened.sheet.name, "answer_safe": safe})
         if self.row.audio:

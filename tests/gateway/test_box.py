@@ -3,13 +3,14 @@
 import asyncio
 import json
 import random
-import re
 import urllib.request
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from gateway_sip import Controller, Dialog, sdp_of
 from gateway_support import until
 from gateway_voice import Phone
@@ -21,12 +22,15 @@ from simrack.gateway.settings import BoxSettings
 from simrack.sip.codecs import available
 from simrack.wire import topics
 from simrack.wire.channel import ChannelState
-from simrack.wire.messages import BoxEvent, CallPart, EventAck, FaultPart
-from simrack.wire.mqtt import MemoryBroker
+from simrack.wire.messages import BoxEvent, BoxStatus, CallPart, ControllerTime, EventAck, FaultPart
+from simrack.wire.mqtt import MemoryBroker, MemoryBus
 from simrack.wire.ports import SystemClock, SystemIds
 
 # The SIP library opens an IPv6 socket to see whether it can, and leaves it to the garbage collector.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.asyncio(loop_scope="module"),
+]
 
 S = ChannelState
 CLOCK, IDS = SystemClock(), SystemIds()
@@ -80,10 +84,29 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 class Rig:
     """A box in this loop, with a raw controller and a phone."""
 
-    def __init__(self, lab: Lab, box: Box, sip: tuple[str, int], controller: Controller, phone: Phone) -> None:
-        self.lab, self.box, self.sip, self.controller, self.phone = lab, box, sip, controller, phone
+    phone: Phone
+
+    def __init__(
+        self, lab: Lab, box: Box, sip: tuple[str, int], controller: Controller, centre: MemoryBus
+    ) -> None:
+        self.lab, self.box, self.sip, self.controller, self.centre = lab, box, sip, controller, centre
         self.events: list[BoxEvent] = []
         self.attempts = 0
+        self.acks: asyncio.Queue[BoxEvent] = asyncio.Queue()
+        centre.subscribe(topics.ALL_BOX_EVENTS, self._take)
+
+    def _take(self, _topic: str, payload: bytes) -> None:
+        event = BoxEvent.decode(payload)
+        self.events.append(event)
+        self.acks.put_nowait(event)
+
+    async def acknowledge(self) -> None:
+        """What the controller does with each fact that it has stored."""
+        while True:
+            event = await self.acks.get()
+            ranges = [{"boot": event.boot, "first": event.seq, "last": event.seq}]
+            ack = EventAck.model_validate({"box": "lab-01", "ranges": ranges})
+            await self.centre.publish(topics.box_event_ack("lab-01"), ack.encode())
 
     @property
     def parts(self) -> list[CallPart]:
@@ -110,10 +133,25 @@ class Rig:
         assert dialog.final
         return dialog.final.status
 
+    async def refused(self, dialog: Dialog, why: str) -> None:
+        assert await self.final(dialog) == 503
+        assert dialog.final
+        assert dialog.final.cause == 44
+        assert dialog.final.headers["x-simrack-refusal"] == why
+
     async def part(self, count: int = 1) -> CallPart:
         await until(lambda: len(self.parts) >= count, "the call's part", 10)
         await until(lambda: all(self.state(n) not in _BUSY for n in self.box.modules), "rest", 10)
         return self.parts[count - 1]
+
+    async def network_heard(self, digits: str) -> None:
+        row: dict[str, Any] = {}
+        for _ in range(100):
+            row = await self.lab.last_call()
+            if row["heard"]["dtmf"] == digits:
+                return
+            await asyncio.sleep(0.05)
+        raise AssertionError(f"the network heard {row['heard']}, not {digits}")
 
     async def on_hook(self) -> None:
         """The network itself says that no call is left."""
@@ -128,20 +166,20 @@ class Rig:
 _BUSY = {S.DIALLING, S.ALERTING, S.ACTIVE, S.INCOMING, S.HELD, S.RELEASING}
 
 
-@pytest.fixture
-async def rig(lab: Lab, tmp_path: Path, run_tasks: Callable[..., Any]) -> AsyncIterator[Rig]:
-    controller, phone = await Controller.open(), await Phone.open()
-    settings = BoxSettings.model_validate(
-        {
-            "box": "lab-01",
-            "data": tmp_path / "box",
-            "sip": {"controller": f"127.0.0.1:{controller.port}"},
-            "rtp": {"first": 30000, "last": 39999},
-            "calls": {"no_media_s": 30},
-            "module": [{key: module[key] for key in ("channel", "at", "audio")} for module in lab.modules],
-        }
+def _settings(lab: Lab, folder: Path, controller: Controller) -> BoxSettings:
+    modules = [{key: module[key] for key in ("channel", "at", "audio")} for module in lab.modules]
+    sip = {"controller": f"127.0.0.1:{controller.port}"}
+    rtp = {"first": 30000, "last": 39999}
+    return BoxSettings.model_validate(
+        {"box": "lab-01", "data": folder / "box", "sip": sip, "rtp": rtp, "module": modules}
     )
-    broker = MemoryBroker()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def served(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Rig]:
+    """One box for all tests of this file; starting it anew for each would cost most of their time."""
+    controller, broker = await Controller.open(), MemoryBroker()
+    settings = _settings(lab, tmp_path_factory.mktemp("box"), controller)
     hardware = Hardware(settings.rtp, settings.calls.no_media_s, CLOCK, IDS)
     box = Box(
         settings, CLOCK, IDS, lambda name, will: broker.bus(name, will=will), hardware, hardware.open_module,
@@ -149,25 +187,34 @@ async def rig(lab: Lab, tmp_path: Path, run_tasks: Callable[..., Any]) -> AsyncI
     )  # fmt: skip
     ready: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
     centre = broker.bus("controller")
-    run_tasks(centre.run())
-    task = asyncio.ensure_future(box.run(ready.set_result))
+    tasks = [asyncio.ensure_future(centre.run()), asyncio.ensure_future(box.run(ready.set_result))]
     try:
-        await asyncio.wait([task, ready], return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            await task
+        await asyncio.wait([*tasks, ready], return_when=asyncio.FIRST_COMPLETED)
+        if tasks[1].done():
+            await tasks[1]
         host, port = ready.result()["sip"].split(":")
-        made = Rig(lab, box, (host, int(port)), controller, phone)
-        centre.subscribe(topics.ALL_BOX_EVENTS, lambda _, payload: made.events.append(BoxEvent.decode(payload)))
+        made = Rig(lab, box, (host, int(port)), controller, centre)
+        tasks.append(asyncio.ensure_future(made.acknowledge()))
         await until(lambda: all(made.state(n) is S.READY for n in box.modules), "modules ready", 20)
         yield made
     finally:
         box.stop()
         async with asyncio.timeout(15):
-            await asyncio.wait([task])
+            await tasks[1]
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
         controller.close()
-        phone.close()
-        await lab.ask("DELETE", "/faults")
-    await task
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def rig(served: Rig) -> AsyncIterator[Rig]:
+    served.phone = await Phone.open()
+    served.events.clear()
+    await until(lambda: all(served.state(n) is S.READY for n in served.box.modules), "modules ready", 20)
+    yield served
+    served.phone.close()
+    await served.lab.ask("DELETE", "/faults")
 
 
 async def test_an_answered_call_carries_a_tone_each_way_and_its_part_equals_the_ledger(rig: Rig) -> None:
@@ -180,7 +227,7 @@ async def test_an_answered_call_carries_a_tone_each_way_and_its_part_equals_the_
     rig.phone.say(dialog.final.body, to_gsm)
     await until(lambda: rig.phone.hears(to_sip), f"{to_sip} Hz at the SIP side", 10)
     assert rig.state() is S.ACTIVE
-    await asyncio.sleep(1.5)
+    await until(lambda: len(rig.phone.heard) > 2 * 16000, "two seconds of voice", 10)
     dialog.again("BYE")
     part = await rig.part()
     assert dialog.answer_to("BYE")
@@ -282,12 +329,9 @@ async def test_a_taken_channel_another_card_and_an_unknown_channel_are_refused_a
     number = await rig.lab.number(behaviour="tone", tone_hz=700)
     first = rig.call(number)
     assert await rig.final(first) == 200
-    for more, refusal in (({}, "taken"), ({"ICCID": "8900", "Channel": "2"}, "other-sim"), ({"Channel": "9"}, "not-ready")):
-        dialog = rig.call(number, **more)
-        assert await rig.final(dialog) == 503
-        assert dialog.final
-        assert dialog.final.cause == 44
-        assert dialog.final.headers["x-simrack-refusal"] == refusal
+    await rig.refused(rig.call(number), "taken")
+    await rig.refused(rig.call(number, channel=2, ICCID="8900"), "other-sim")
+    await rig.refused(rig.call(number, Channel="9"), "not-ready")
     first.again("BYE")
     await rig.part()
 
@@ -347,14 +391,12 @@ async def test_digits_go_both_ways(rig: Rig) -> None:
     rig.phone.say(dialog.final.body, 600)
     await until(lambda: rig.phone.events == [4, 2], "digits from the network", 15)
     rig.phone.press(7)
-    await asyncio.sleep(0.3)
+    await rig.network_heard("7")
     dialog.again("INFO", body=b"Signal=9\r\nDuration=160\r\n", kind="application/dtmf-relay")
     await until(lambda: dialog.answer_to("INFO"), "INFO answered")
-    await asyncio.sleep(1.0)
+    await rig.network_heard("79")
     dialog.again("BYE")
     await rig.part()
-    row = await rig.lab.last_call()
-    assert row["heard"]["dtmf"] == "79"
 
 
 async def test_hold_and_resume_by_reinvite(rig: Rig) -> None:
@@ -459,14 +501,9 @@ async def test_a_maximum_ring_time_and_a_maximum_call_time_are_kept(rig: Rig) ->
 async def test_facts_that_the_controller_acknowledged_leave_the_box(rig: Rig) -> None:
     await rig.final(rig.call(rig.lab.numbers["busy"]))
     await rig.part()
-    event = rig.events[-1]
-    bus = rig.controller
-    assert bus
-    ack = EventAck.model_validate({"box": "lab-01", "ranges": [{"boot": event.boot, "first": 1, "last": event.seq}]})
-    assert rig.box._uplink
-    rig.box._uplink._on_ack("", ack.encode())
-    await until(lambda: rig.box._uplink and rig.box._uplink.outbox.waiting == 0, "empty outbox")
-
-
-def test_the_sdp_helper_is_no_part_of_the_product() -> None:
-    assert re.search(rb"m=audio 4000", sdp_of(("127.0.0.1", 4000)))
+    statuses: list[BoxStatus] = []
+    stop = rig.centre.subscribe(topics.ALL_BOX_STATUS, lambda _, payload: statuses.append(BoxStatus.decode(payload)))
+    time = ControllerTime(boot="c", seq=1, at=CLOCK.utc() + timedelta(hours=1))
+    await rig.centre.publish(topics.controller_time(), time.encode())
+    await until(lambda: statuses and statuses[-1].clock_offset_ms and statuses[-1].outbox == 0, "empty outbox")
+    stop()
