@@ -12,7 +12,6 @@ from types import MappingProxyType
 
 import structlog
 
-from simrack.sip.engine import Agent, Engine, Inbound
 from simrack.sip.errors import WrongStage
 from simrack.sip.legs import (
     Connected,
@@ -30,6 +29,7 @@ from simrack.sip.legs import (
     Trying,
     Update,
 )
+from simrack.sip.ports import Arrival, Dialog, Line
 from simrack.sip.screen import Packet, Refusal, tag_of, uri_of, user_of
 from simrack.wire.causes import Cause, cause_of, parse_reason, reason_header, sip_of
 from simrack.wire.ports import Ids
@@ -100,7 +100,7 @@ def invite_of(packet: Packet, source: tuple[str, int]) -> Invite:
 
 
 class SipLeg:
-    """What both directions share; the `Sink` of an `Agent`."""
+    """What both directions share; the `Sink` of a dialog."""
 
     def __init__(self, ended: Callable[["SipLeg"], None], call_id: str) -> None:
         self.events: asyncio.Queue[Event] = asyncio.Queue()
@@ -109,7 +109,7 @@ class SipLeg:
         self._ids = DialogIds(call_id)
         self.log = log.bind(call_id=call_id)
 
-    _agent: Agent | None
+    _agent: Dialog | None
 
     @property
     def ids(self) -> DialogIds:
@@ -216,7 +216,7 @@ class SipLeg:
 class SipIncomingLeg(SipLeg):
     """A call that came to us."""
 
-    def __init__(self, inbound: Inbound, ended: Callable[[SipLeg], None]) -> None:
+    def __init__(self, inbound: Arrival, ended: Callable[[SipLeg], None]) -> None:
         packet = inbound.packet
         super().__init__(ended, packet.first("call-id"))
         self._inbound = inbound
@@ -270,7 +270,7 @@ class SipIncomingLeg(SipLeg):
             self._agent.release((("Reason", reason_header(cause, text)),))
             self._disconnected(cause, text, "local")
 
-    def _dialog(self) -> Agent | None:
+    def _dialog(self) -> Dialog | None:
         """The dialog, made (and 100 sent) at the first use; None after the end."""
         if self.stage in (Stage.ENDED, Stage.CONNECTED):
             self.log.info("sip response too late", was=self.stage.value)
@@ -285,13 +285,13 @@ class SipOutgoingLeg(SipLeg):
     """A call that we place."""
 
     def __init__(
-        self, engine: Engine, dial: Dial, ids: Ids, ended: Callable[[SipLeg], None], call_id: str = ""
+        self, line: Line, dial: Dial, ids: Ids, ended: Callable[[SipLeg], None], call_id: str = ""
     ) -> None:
-        call_id = call_id or f"{ids.token(16)}@{engine.address[0]}"
+        call_id = call_id or f"{ids.token(16)}@{line.address[0]}"
         super().__init__(ended, call_id)
         loop = asyncio.get_running_loop()
         self._asked: tuple[int, str] | None = None  # cause and text with which we asked to cancel
-        self._agent = engine.dial(self, dial.address, dial.username, dial.password)
+        self._agent = line.dial(self, dial.address, dial.username, dial.password)
         self._silence = loop.call_later(dial.no_response_s, self._no_response)
         self._patience = loop.call_later(dial.ring_s, self._no_answer)
         self._farewell: asyncio.TimerHandle | None = None

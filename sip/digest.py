@@ -18,8 +18,11 @@ Problem = Literal["", "stale", "unknown-user", "wrong", "realm", "uri", "replay"
 
 # RFC 8760 2.4: the preferred algorithm stands first; one header for each.
 ALGORITHMS: Mapping[str, str] = {"SHA-256": "sha256", "MD5": "md5"}
+# A secret that begins so holds hashes (`hashed`), not a password.
+HASHED = "{HA1}"
 # Ten times what one process admits in a nonce's life at 80 calls/s.
 MAX_USED = 50_000
+_NEEDED = ("username", "realm", "nonce", "uri", "response")
 MAX_HEADER = 2048  # octets of an Authorization header; real ones have about 300
 
 _PARAMETER = re.compile(r'\s*([A-Za-z0-9_*\-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))\s*(?:,|$)')
@@ -139,15 +142,17 @@ def parse(authorization: str) -> Credentials | None:
     values = _parameters(rest)
     if scheme.lower() != "digest" or values is None or len(authorization) > MAX_HEADER:
         return None
-    needed = [values.get(name, "") for name in ("username", "realm", "nonce", "uri", "response")]
+    who, realm, nonce, uri, response = (values.get(name, "") for name in _NEEDED)
     algorithm = values.get("algorithm", "MD5").upper()
     qop, nc, cnonce = values.get("qop", ""), values.get("nc", ""), values.get("cnonce", "")
     counted = re.fullmatch(r"[0-9A-Fa-f]{8}", nc) is not None and cnonce != ""
-    if not all(needed) or algorithm not in ALGORITHMS or not re.fullmatch(r"[0-9A-Fa-f]+", needed[4]):
+    if not (who and realm and nonce and uri and re.fullmatch(r"[0-9A-Fa-f]+", response)):
+        return None
+    if algorithm not in ALGORITHMS:
         return None
     if (qop and not (qop == "auth" and counted)) or (not qop and (nc or cnonce)):
         return None
-    return Credentials(*needed, algorithm, qop, nc, cnonce)
+    return Credentials(who, realm, nonce, uri, response, algorithm, qop, nc, cnonce)
 
 
 def response_of(given: Credentials, method: str, secret: str) -> str:
@@ -157,11 +162,29 @@ def response_of(given: Credentials, method: str, secret: str) -> str:
         octets = _octets(text)
         return hashlib.new(ALGORITHMS[given.algorithm], octets, usedforsecurity=False).hexdigest()
 
-    who = digest(f"{given.username}:{given.realm}:{secret}")
+    who = _stored(secret, given.algorithm) or digest(f"{given.username}:{given.realm}:{secret}")
     what = digest(f"{method}:{given.uri}")
     if not given.qop:
         return digest(f"{who}:{given.nonce}:{what}")
     return digest(f"{who}:{given.nonce}:{given.nc}:{given.cnonce}:{given.qop}:{what}")
+
+
+def hashed(username: str, realm: str, password: str) -> str:
+    """A password in the form in which it may be stored: its H(A1) for each algorithm, good for this realm only."""
+    hashes = (
+        f"{name}={hashlib.new(method, _octets(f'{username}:{realm}:{password}'), usedforsecurity=False).hexdigest()}"
+        for name, method in ALGORITHMS.items()
+    )
+    return HASHED + ",".join(hashes)
+
+
+def _stored(secret: str, algorithm: str) -> str:
+    """H(A1) out of a secret made by `hashed`; "" of a plain password."""
+    if not secret.startswith(HASHED):
+        return ""
+    hashes = dict(part.split("=", 1) for part in secret.removeprefix(HASHED).split(","))
+    # "-" can't be in front of any H(A1): a client that insists on a hash that isn't stored never matches.
+    return hashes.get(algorithm, "-")
 
 
 def same_uri(one: str, other: str) -> bool:

@@ -15,12 +15,11 @@ import asyncio
 import hashlib
 import socket
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from heapq import heapify
 from importlib import metadata
-from ipaddress import ip_address
 from threading import get_ident
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import structlog
 from sippy import SipTransactionManager as manager_module
@@ -32,20 +31,15 @@ from sippy.CCEvents import (
     CCEventPreConnect,
     CCEventRedirect,
     CCEventRing,
-    CCEventTry,
 )
 from sippy.Core import EventDispatcher as dispatcher_module
 from sippy.Core.EventDispatcher import ED2
-from sippy.MsgBody import MsgBody
 from sippy.Network_server import Remote_address
 from sippy.SipAddress import SipAddress
 from sippy.SipCallId import SipCallId
 from sippy.SipConf import SipConf
 from sippy.SipContact import SipContact
-from sippy.SipContentType import SipContentType
-from sippy.SipGenericHF import SipGenericHF
 from sippy.SipHeader import SipHeader
-from sippy.SipMsg import SipMsg
 from sippy.SipRequest import SipRequest
 from sippy.SipResponse import SipResponse
 from sippy.SipTransactionManager import (
@@ -67,63 +61,20 @@ from sippy.UaStateFailed import UaStateFailed
 from sippy.Udp_server import Udp_server_opts
 
 from simrack.sip.errors import AlreadyOpen, LibraryChanged, NotOpen
+from simrack.sip.forms import Order, body_of, headers_of, in_dialog, is_address, reachable
 from simrack.sip.legs import DialogIds, Headers
+from simrack.sip.ports import Address, Front, Sink
 from simrack.sip.screen import ALLOW, Packet, Refusal, encode, reply, screen
 from simrack.wire.ports import Ids
 
 log = structlog.get_logger(__name__)
 
 LIBRARY_VERSION = "2.5.0"
+INSTALLED_VERSION = metadata.version("sippy")
 TICK_S = 0.02  # the library's shortest timer is T1 = 0.5 s: 4 % of it
 T2_S = 4.0  # RFC 3261 17.1.2.2: longest interval between retransmissions
 RECEIVE_BURST = 64  # packets read at one wake-up, so that timers run under a flood
 RECEIVE_BUFFER = 1 << 20  # octets; a second of INVITEs at ten times the admitted rate
-Address = tuple[str, int]
-
-
-class Sink(Protocol):
-    """What the owner of an `Agent` hears, in the order of the wire."""
-
-    def provisional(self, status: int, sdp: bytes | None) -> None:
-        """A 1xx came."""
-
-    def answered(self, sdp: bytes | None, *, crossed: bool) -> None:
-        """A 2xx came; `crossed` when we had already asked to cancel (BYE follows by itself)."""
-
-    def refused(self, status: int, phrase: str, packet: Packet | None) -> None:
-        """The call came to nothing; no packet: time ran out."""
-
-    def released(self, packet: Packet | None) -> None:
-        """BYE or CANCEL came; no packet: the request expired or the dialog broke."""
-
-    def lost(self) -> None:
-        """The ACK never came; a BYE was sent."""
-
-    def offered(self, sdp: bytes | None) -> None:
-        """A re-INVITE came and waits for an answer."""
-
-    def offer_answered(self, sdp: bytes | None) -> None:
-        """The answer to our offer came (None: refused)."""
-
-    def info_received(self, content_type: str, body: bytes) -> None:
-        """An INFO came; it was answered 200."""
-
-
-class Front(Protocol):
-    """Policy of the stack above."""
-
-    def trusted(self, source: Address) -> bool:
-        """Tell whether `X-Simrack-*` headers of this source count."""
-
-    def arrived(self, inbound: "Inbound") -> None:
-        """A new dialog-forming INVITE; nothing was sent yet."""
-
-    def outside(self, packet: Packet, source: Address) -> Refusal:
-        """The answer to any other request outside a dialog."""
-
-    def suspect(self, source: Address, problem: str) -> None:
-        """A packet that could not be used."""
-
 
 class Incoming(SipRequest):
     """A request of the library that remembers the packet it was made of."""
@@ -164,6 +115,9 @@ class AioUdp:
 
     def send_to(self, data: str | bytes, address: Address, _delayed: bool = False) -> None:
         octets = encode(data) if isinstance(data, str) else data
+        if not is_address(address[0]):
+            log.warning("sip packet to a host name not sent", to=self.addr2str(address))
+            return
         try:
             self.skt.sendto(octets, address)
         except OSError as error:
@@ -208,7 +162,8 @@ class Manager(SipTransactionManager):
 
     @property
     def server(self) -> AioUdp:
-        return next(iter(self.l4r.cache_l2s.values()))
+        server: AioUdp = next(iter(self.l4r.cache_l2s.values()))
+        return server
 
     def handleIncoming(self, data_in: bytes, ra: Remote_address, server: AioUdp, rtime: MonoTime) -> None:
         """Screen one packet and pass it on; retransmissions are answered from the cache first."""
@@ -256,9 +211,9 @@ class Manager(SipTransactionManager):
             request = Incoming(packet.text())
             tids = request.getTIds()
             request.getHFBody("from").getTag(), request.getHFBody("to").getTag(), request.getRURI()
-            _reachable(request, ra.address)
-        except Exception as error:
-            # The library's parser raises whatever it stumbles on; the screen should have caught it.
+            reachable(request, ra.address)
+        except Exception as error:  # noqa: BLE001 - the parser raises whatever it stumbles on
+            # The screen should have caught it; what it let through is a bad request all the same.
             log.info("sip request unreadable", source=ra.address, error=repr(error))
             refusal = Refusal(400, "Bad Request", "parser") if packet.method != "ACK" else None
             self._refuse(packet, refusal, ra.address, checksum)
@@ -276,8 +231,8 @@ class Manager(SipTransactionManager):
         try:
             response = Outcome(packet.text())
             tid = response.getTId(True, True)
-            _reachable(response, ra.address)
-        except Exception as error:
+            reachable(response, ra.address)
+        except Exception as error:  # noqa: BLE001 - as above
             log.info("sip response unreadable", source=ra.address, error=repr(error))
             self._front.suspect(ra.address, "parser")
             return
@@ -296,12 +251,12 @@ class Manager(SipTransactionManager):
         agent = next((agent for agent in agents if agent is not None and agent.lTag == local_tag), None)
         if agent is None:
             return
-        ack = _in_dialog("ACK", response, response.getHFBody("cseq").getCSeqNum(), agent.local_ua)
+        ack = in_dialog("ACK", response, response.getHFBody("cseq").getCSeqNum(), agent.local_ua)
         self.transmitMsg(self.server, ack, ack.getTarget()[0], checksum)
         if agent.rUri is None or agent.rUri.getTag() != remote_tag:
             log.info("second answer of a forked call ended", call_id=call_id, remote_tag=remote_tag)
             number = response.getHFBody("cseq").getCSeqNum() + 1
-            self.newTransaction(_in_dialog("BYE", response, number, agent.local_ua))
+            self.newTransaction(in_dialog("BYE", response, number, agent.local_ua))
 
     def _request(self, request: Incoming, transaction: SipTransaction) -> None:
         """A request that belongs to no dialog of ours (the library's request callback)."""
@@ -318,7 +273,7 @@ class Manager(SipTransactionManager):
 
     def answer(self, request: SipRequest, transaction: SipTransaction, refusal: Refusal) -> None:
         response = request.genResponse(refusal.status, refusal.phrase, server=self.global_config["user_agent"])
-        response.appendHeaders(_headers(refusal.extra))
+        response.appendHeaders(headers_of(refusal.extra))
         self.sendResponse(response, transaction)
 
     def newTransaction(self, msg: SipRequest, *args: Any, **kwargs: Any) -> SipTransaction:
@@ -386,7 +341,7 @@ class Inbound:
             refusal.status, refusal.phrase, server=self._manager.global_config["user_agent"]
         )
         response.getHFBody("to").setTag(self.tag)
-        response.appendHeaders(_headers(refusal.extra))
+        response.appendHeaders(headers_of(refusal.extra))
         self._manager.sendResponse(response, self._transaction)
 
     def drop(self) -> None:
@@ -427,37 +382,37 @@ class Agent(UA):
         self, call_id: str, calling: str, called: str, display: str, sdp: bytes | None, headers: Headers
     ) -> None:
         """Send the INVITE."""
-        data = (SipCallId(call_id), calling or None, called, _body(sdp), None, display or None)
-        event = _Try(data)
-        event.extra_headers = _headers([("Allow", ALLOW), *headers])
+        data = (SipCallId(call_id), calling or None, called, body_of(sdp), None, display or None)
+        event = Order(data)
+        event.extra_headers = headers_of([("Allow", ALLOW), *headers])
         self.recvEvent(event)
 
     def ring(self) -> None:
         self.recvEvent(CCEventRing((180, "Ringing", None)))
 
     def progress(self, sdp: bytes) -> None:
-        self.recvEvent(CCEventRing((183, "Session Progress", _body(sdp))))
+        self.recvEvent(CCEventRing((183, "Session Progress", body_of(sdp))))
 
     def answer(self, sdp: bytes, headers: Headers) -> None:
         """Send 200; the dialog stands from now on."""
-        event = CCEventPreConnect((200, "OK", _body(sdp)))
-        event.extra_headers = _headers([("Allow", ALLOW), *headers])
+        event = CCEventPreConnect((200, "OK", body_of(sdp)))
+        event.extra_headers = headers_of([("Allow", ALLOW), *headers])
         self._established = True
         self.recvEvent(event)
 
     def fail(self, status: int, phrase: str, headers: Headers) -> None:
         """Send a final failure."""
         event = CCEventFail((status, phrase))
-        event.extra_headers = _headers(headers)
+        event.extra_headers = headers_of(headers)
         self.recvEvent(event)
 
     def release(self, headers: Headers) -> None:
         """CANCEL or BYE, whichever the stage asks for. A BYE waits for the ACK (RFC 3261 15)."""
         if self._unacked is not None and self.isConnected():
-            self._bye_later = _headers(headers)
+            self._bye_later = headers_of(headers)
             return
         event = CCEventDisconnect()
-        event.extra_headers = _headers(headers)
+        event.extra_headers = headers_of(headers)
         self.recvEvent(event)
 
     def give_up(self, headers: Headers) -> None:
@@ -471,8 +426,8 @@ class Agent(UA):
         """Send a re-INVITE; False when another exchange is on (RFC 3261 14.1)."""
         if not isinstance(self.state, UaStateConnected) or self._unacked is not None:
             return False
-        request = self.genRequest("INVITE", _body(sdp))
-        self.lSDP = _body(sdp)
+        request = self.genRequest("INVITE", body_of(sdp))
+        self.lSDP = body_of(sdp)
         self.newUacTransaction(request)
         self.changeState((UacStateUpdating,))
         return True
@@ -480,12 +435,12 @@ class Agent(UA):
     def accept_offer(self, sdp: bytes | None) -> bool:
         """Answer a re-INVITE 200, or acknowledge an answer that carried an offer; False: nothing waits."""
         if self.pending_tr is not None:
-            self.recvEvent(CCEventConnect((200, "OK", _body(sdp))))
+            self.recvEvent(CCEventConnect((200, "OK", body_of(sdp))))
             return True
         if not isinstance(self.state, UasStateUpdating):
             return False
-        self.lSDP = _body(sdp)
-        self.sendUasResponse(200, "OK", _body(sdp), (self.lContact,), ack_wait=True)
+        self.lSDP = body_of(sdp)
+        self.sendUasResponse(200, "OK", body_of(sdp), (self.lContact,), ack_wait=True)
         self.changeState((UaStateConnected,))
         return True
 
@@ -499,7 +454,7 @@ class Agent(UA):
 
     def send_info(self, content_type: str, body: bytes) -> None:
         if self.isConnected():
-            self.newTransaction(self.genRequest("INFO", _body(body, content_type)))
+            self.newTransaction(self.genRequest("INFO", body_of(body, content_type)))
 
     def dialog(self) -> DialogIds:
         """The identifiers as they are now (RFC 3261 12.1)."""
@@ -662,7 +617,7 @@ class Agent(UA):
         self, req: SipRequest, status: int, phrase: str, extra: tuple[tuple[str, str], ...] = ()
     ) -> SipResponse:
         response = req.genResponse(status, phrase, server=self.local_ua)
-        response.appendHeaders(_headers(extra))
+        response.appendHeaders(headers_of(extra))
         return response
 
     def _heard(self, event: CCEventGeneric, _ua: UA) -> None:
@@ -725,9 +680,8 @@ class Engine:
         """Bind and start; OSError when the port is taken, AlreadyOpen, LibraryChanged."""
         if Engine._running is not None:
             raise AlreadyOpen("one SIP stack per process")
-        version = metadata.version("sippy")
-        if version != LIBRARY_VERSION:
-            raise LibraryChanged(f"sippy is {version}, written for {LIBRARY_VERSION}")
+        if INSTALLED_VERSION != LIBRARY_VERSION:
+            raise LibraryChanged(f"sippy is {INSTALLED_VERSION}, written for {LIBRARY_VERSION}")
         loop = asyncio.get_running_loop()
         SipConf.autoconvert_tel_url = True  # else a From with a tel: URI could not be parsed
         ED2.my_ident = get_ident()
@@ -771,74 +725,6 @@ class Engine:
             heapify(ED2.tlisteners)
             ED2.twasted = 0
         self._timer = asyncio.get_running_loop().call_later(TICK_S, self._tick)
-
-
-class _Try(CCEventTry):
-    """The order to send an INVITE."""
-
-    def onUacSetupComplete(self, uac: UA) -> None:
-        # With the library's default transport the port 5060 is on the wire in the digest's URI only.
-        uac.rTarget.transport = None
-
-
-class _Plain(SipGenericHF):
-    """A header that goes out as it was given: the library's own classes rewrite or refuse some values."""
-
-    def __init__(self, body: str, name: str) -> None:
-        super().__init__(body, name)
-        self.given, self.parsed = name, True
-
-    def getCopy(self) -> "_Plain":
-        return _Plain(self.body, self.given)
-
-    def getCanName(self, name: str, compact: bool = False) -> str:
-        return self.given
-
-
-def _headers(pairs: Iterable[tuple[str, str]]) -> tuple[SipHeader, ...]:
-    """Headers of the library; ValueError for a value that would start another line."""
-    for name, value in pairs:
-        if any(character in "\r\n\0" for character in name + value):
-            raise ValueError(f"line break in SIP header {name!r}")
-    return tuple(SipHeader(name=name, body=_Plain(value, name)) for name, value in pairs)
-
-
-def _body(octets: bytes | None, kind: str = "application/sdp") -> MsgBody | None:
-    """A body of the library, one character per octet, as `screen.encode` expects it."""
-    if octets is None:
-        return None
-    return MsgBody(octets.decode("latin-1"), SipContentType(kind))
-
-
-def _reachable(message: SipMsg, source: Address) -> None:
-    """Point the Contact of a direct peer behind NAT, or with a host name, at the observed address.
-
-    The library would resolve a name by a blocking call; and an address of a foreign private network leads
-    nowhere. Behind a Record-Route the proxy knows the way.
-    """
-    if not message.countHFs("contact") or message.countHFs("record-route") or message.countHFs("via") > 1:
-        return
-    contact = message.getHFBody("contact")
-    if contact.asterisk:
-        return
-    url = contact.getUrl()
-    try:
-        foreign = ip_address(url.host).is_private and url.host != source[0]
-    except ValueError:
-        foreign = True
-    if foreign:
-        url.host, url.port = source
-
-
-def _in_dialog(method: str, answer: SipResponse, number: int, user_agent: str) -> SipRequest:
-    """A request inside the dialog that a 2xx made, for dialogs that the library has no object for."""
-    url = answer.getHFBody("contact").getUrl().getCopy()
-    routes = [route.getCopy() for route in reversed(answer.getHFBodys("record-route"))]
-    return SipRequest(
-        method=method, ruri=url, to=answer.getHFBCopy("to"), fr0m=answer.getHFBCopy("from"), cseq=number,
-        callid=answer.getHFBCopy("call-id"), routes=routes,
-        target=routes[0].getTAddr() if routes else url.getTAddr(), user_agent=user_agent,
-    )  # fmt: skip
 
 
 def _log_exception(message: str, _file: object = None, extra: object = None) -> None:

@@ -10,8 +10,9 @@ from enum import Enum
 import structlog
 
 from simrack.sip.calls import SipIncomingLeg, SipLeg, SipOutgoingLeg
-from simrack.sip.engine import Address, Engine, Inbound
+from simrack.sip.engine import Engine
 from simrack.sip.legs import Dial, IncomingLeg, OutgoingLeg
+from simrack.sip.ports import Address, Arrival
 from simrack.sip.screen import ACCEPT, ALLOW, Packet, Refusal
 from simrack.wire.errors import UserError
 from simrack.wire.ports import Clock, Ids
@@ -97,7 +98,7 @@ class SipStack:
         if self._suspect is not None:
             self._suspect(source, problem)
 
-    def arrived(self, inbound: Inbound) -> None:
+    def arrived(self, inbound: Arrival) -> None:
         admission = self._admit(inbound.source)
         if admission is Admission.DROP:
             inbound.drop()

@@ -1,0 +1,131 @@
+"""What the engine and the layers above it say to each other; nothing of the SIP library in it."""
+
+from typing import Protocol
+
+from simrack.sip.legs import DialogIds, Headers
+from simrack.sip.screen import Packet, Refusal
+
+Address = tuple[str, int]  # IPv4 address and UDP port
+
+
+class Sink(Protocol):
+    """What the owner of an `Agent` hears, in the order of the wire."""
+
+    def provisional(self, status: int, sdp: bytes | None) -> None:
+        """A 1xx came."""
+
+    def answered(self, sdp: bytes | None, *, crossed: bool) -> None:
+        """A 2xx came; `crossed` when we had already asked to cancel (BYE follows by itself)."""
+
+    def refused(self, status: int, phrase: str, packet: Packet | None) -> None:
+        """The call came to nothing; no packet: time ran out."""
+
+    def released(self, packet: Packet | None) -> None:
+        """BYE or CANCEL came; no packet: the request expired or the dialog broke."""
+
+    def lost(self) -> None:
+        """The ACK never came; a BYE was sent."""
+
+    def offered(self, sdp: bytes | None) -> None:
+        """A re-INVITE came and waits for an answer."""
+
+    def offer_answered(self, sdp: bytes | None) -> None:
+        """The answer to our offer came (None: refused)."""
+
+    def info_received(self, content_type: str, body: bytes) -> None:
+        """An INFO came; it was answered 200."""
+
+
+class Dialog(Protocol):
+    """One dialog, as its owner drives it."""
+
+    def dial(
+        self, call_id: str, calling: str, called: str, display: str, sdp: bytes | None, headers: Headers
+    ) -> None:
+        """Send the INVITE."""
+
+    def ring(self) -> None:
+        """Send 180."""
+
+    def progress(self, sdp: bytes) -> None:
+        """Send 183 with SDP."""
+
+    def answer(self, sdp: bytes, headers: Headers) -> None:
+        """Send 200; the dialog stands from now on."""
+
+    def fail(self, status: int, phrase: str, headers: Headers) -> None:
+        """Send a final failure."""
+
+    def release(self, headers: Headers) -> None:
+        """CANCEL or BYE, whichever the stage asks for. A BYE waits for the ACK (RFC 3261 15)."""
+
+    def give_up(self, headers: Headers) -> None:
+        """Cancel towards a silent host: no more INVITEs, but a late answer is acknowledged and ended."""
+
+    def offer(self, sdp: bytes) -> bool:
+        """Send a re-INVITE; False when another exchange is on (RFC 3261 14.1)."""
+
+    def accept_offer(self, sdp: bytes | None) -> bool:
+        """Answer a re-INVITE 200, or acknowledge an answer that carried an offer; False: nothing waits."""
+
+    def refuse_offer(self, status: int, phrase: str) -> bool:
+        """Answer a re-INVITE with a failure; the session stays as it was."""
+
+    def send_info(self, content_type: str, body: bytes) -> None:
+        """Send an INFO."""
+
+    def dialog(self) -> DialogIds:
+        """The identifiers as they are now (RFC 3261 12.1)."""
+
+
+class Arrival(Protocol):
+    """A new INVITE in the hands of the application; nothing has been sent (fault 8)."""
+
+    tag: str
+
+    @property
+    def packet(self) -> Packet:
+        """The INVITE."""
+
+    @property
+    def source(self) -> Address:
+        """Where it came from."""
+
+    def listen(self, sink: Sink) -> None:
+        """Who hears of a CANCEL meanwhile."""
+
+    def accept(self, sink: Sink) -> Dialog:
+        """Make a dialog of it, which sends 100."""
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Send a final failure without making a dialog."""
+
+    def drop(self) -> None:
+        """Never answer; retransmissions are absorbed. Only inside `Front.arrived`."""
+
+
+class Line(Protocol):
+    """Where calls are placed from."""
+
+    @property
+    def address(self) -> Address:
+        """Our own address."""
+
+    def dial(self, sink: Sink, to: Address, username: str, password: str) -> Dialog:
+        """A dialog for a call that we place; `Dialog.dial` sends the INVITE."""
+
+
+class Front(Protocol):
+    """Policy of the stack above."""
+
+    def trusted(self, source: Address) -> bool:
+        """Tell whether `X-Simrack-*` headers of this source count."""
+
+    def arrived(self, inbound: Arrival) -> None:
+        """A new dialog-forming INVITE; nothing was sent yet."""
+
+    def outside(self, packet: Packet, source: Address) -> Refusal:
+        """The answer to any other request outside a dialog."""
+
+    def suspect(self, source: Address, problem: str) -> None:
+        """A packet that could not be used."""

@@ -1,0 +1,2 @@
+class SipConf:
+    autoconvert_tel_url: bool

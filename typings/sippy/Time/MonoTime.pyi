@@ -1,0 +1,4 @@
+class MonoTime:
+    monot: float
+    realt: float
+    def __init__(self) -> None: ...

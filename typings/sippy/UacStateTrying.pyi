@@ -1,0 +1,6 @@
+from sippy.SipResponse import SipResponse
+from sippy.UA import UA
+
+class UacStateTrying:
+    def __init__(self, ua: UA) -> None: ...
+    def updateRoutes(self, resp: SipResponse) -> None: ...
