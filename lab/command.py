@@ -1,0 +1,81 @@
+"""`simrack lab`: the emulated network and its modules as one process."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from simrack.lab.emulator.oddities import Quirk
+    from simrack.lab.emulator.rack import Plan
+
+app = typer.Typer(help="The lab: an emulated mobile network with modules behind pseudo-terminals.", no_args_is_help=True)
+
+
+@app.callback()
+def _lab() -> None:
+    """Keep `up` a sub-command while it is the only one."""
+
+
+@app.command()
+def up(
+    state: Annotated[Path, typer.Option(help="Where the addresses go (JSON), once everything runs.")],
+    boxes: Annotated[int, typer.Option(min=1, max=99)] = 1,
+    channels: Annotated[int, typer.Option(min=1, max=99)] = 2,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same timing, tones and faults.")] = 1,
+    quirks: Annotated[
+        list[str] | None, typer.Option(help="NAME,... for every module, or BOX/CHANNEL:NAME,... (repeatable).")
+    ] = None,
+    run: Annotated[Path | None, typer.Option(help="Folder for the ports; default: beside the state file.")] = None,
+    port: Annotated[int, typer.Option(help="HTTP port on 127.0.0.1; 0 takes a free one.")] = 0,
+    setup: Annotated[str, typer.Option(help="Seconds from SETUP to ringing, LOW-HIGH.")] = "0.3-1.5",
+    faults: Annotated[float, typer.Option(min=0, help="Faults by chance, per module and hour.")] = 0.0,
+) -> None:
+    """Run network and modules alone, until SIGTERM or Ctrl-C."""
+    import asyncio
+
+    from simrack.lab.emulator.process import serve
+
+    plan = _plan(boxes, channels, seed, quirks or [], run or state.absolute().parent / f"{state.stem}.ports", setup)
+    asyncio.run(serve(plan, state, port=port, faults_per_hour=faults))
+
+
+def _plan(boxes: int, channels: int, seed: int, quirks: list[str], folder: Path, setup: str) -> "Plan":
+    from simrack.lab.emulator.network import Timing
+    from simrack.lab.emulator.rack import Plan
+
+    low, _, high = setup.partition("-")
+    try:
+        limits = (float(low), float(high or low))
+    except ValueError:
+        raise typer.BadParameter(f"{setup!r} is not LOW-HIGH, such as 0.3-1.5", param_hint="--setup") from None
+    seats = [(box, channel) for box in range(1, boxes + 1) for channel in range(1, channels + 1)]
+    refuse = (min(limits[0], 0.3), min(limits[1], 0.8))
+    return Plan(boxes, channels, folder, seed, Timing(setup_s=limits, refuse_s=refuse), _quirks(quirks, seats))
+
+
+def _quirks(texts: list[str], seats: list[tuple[int, int]]) -> dict[tuple[int, int], "frozenset[Quirk]"]:
+    chosen: dict[tuple[int, int], frozenset[Quirk]] = {}
+    for text in texts:
+        where, _, names = text.rpartition(":")
+        found = _quirk_names(names)
+        for seat in [_seat(where)] if where else seats:
+            chosen[seat] = chosen.get(seat, frozenset()) | found
+    return chosen
+
+
+def _seat(text: str) -> tuple[int, int]:
+    box, _, channel = text.partition("/")
+    if not (box.isdecimal() and channel.isdecimal()):
+        raise typer.BadParameter(f"{text!r} is not BOX/CHANNEL, such as 1/2", param_hint="--quirks")
+    return int(box), int(channel)
+
+
+def _quirk_names(names: str) -> "frozenset[Quirk]":
+    from simrack.lab.emulator.oddities import Quirk
+
+    try:
+        return frozenset(Quirk(name) for name in names.split(",") if name)
+    except ValueError as error:
+        allowed = ", ".join(Quirk)
+        raise typer.BadParameter(f"{error}; there are: {allowed}", param_hint="--quirks") from None

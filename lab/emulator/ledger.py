@@ -1,0 +1,143 @@
+"""The network's own books: one row per call, kept by the network and by nobody else.
+
+Durations come from the monotonic clock, so that tests may hold the product's records against them.
+"""
+
+import io
+import wave
+from collections import deque
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from simrack.lab.emulator.listen import Heard, Recorder
+from simrack.lab.emulator.tones import RATE
+from simrack.wire.ports import Clock, iso_ms
+
+#: Rows kept; the oldest go first.
+KEEP_ROWS = 20_000
+#: Released calls whose voice is kept, about 1 MB each at most.
+KEEP_VOICES = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """One point in time on both clocks."""
+
+    utc: datetime
+    mono: float
+
+
+@dataclass(slots=True, eq=False)
+class Row:
+    """One call as the network saw it. `cause` is Q.850; `released_by` is calling, called or network."""
+
+    number: int
+    calling_imsi: str
+    calling: str
+    called: str
+    direction: str  # out: from a module to a landline; in: to a module; between: module to module
+    setup: Moment
+    alerting: Moment | None = None
+    answered: Moment | None = None
+    released: Moment | None = None
+    cause: int = 0
+    released_by: str = ""
+    sent_hz: int | None = None  # the tone that the landline says, when it says one
+    clir: bool = False
+    from_mobile: Recorder = field(default_factory=Recorder)
+    to_mobile: Recorder = field(default_factory=Recorder)
+    dtmf_from_mobile: str = ""
+    dtmf_to_mobile: str = ""
+    figures: tuple[Heard, Heard] | None = None
+
+    @property
+    def talk_ms(self) -> int:
+        if self.answered is None or self.released is None:
+            return 0
+        return round((self.released.mono - self.answered.mono) * 1000)
+
+    def heard(self) -> tuple[Heard, Heard]:
+        """Return what came from the mobile and what went to it; once released it does not change any more."""
+        if self.figures is not None:
+            return self.figures
+        figures = self.from_mobile.heard(), self.to_mobile.heard()
+        if self.released is not None:
+            self.figures = figures
+        return figures
+
+    def as_json(self) -> dict[str, Any]:
+        """Render the row as the HTTP interface shows it."""
+        up, down = self.heard()
+        return {
+            "id": self.number,
+            "direction": self.direction,
+            "calling_imsi": self.calling_imsi,
+            "calling": self.calling,
+            "called": self.called,
+            "clir": self.clir,
+            "setup_at": _text(self.setup),
+            "alerting_at": _text(self.alerting),
+            "answered_at": _text(self.answered),
+            "released_at": _text(self.released),
+            "talk_ms": self.talk_ms,
+            "cause": self.cause,
+            "released_by": self.released_by,
+            "sent_hz": self.sent_hz,
+            "heard": {
+                "from_mobile_hz": up.hz,
+                "from_mobile_dbfs": up.dbfs,
+                "to_mobile_hz": down.hz,
+                "to_mobile_dbfs": down.dbfs,
+                "level_dbfs": up.dbfs,
+                "dtmf": self.dtmf_from_mobile,
+                "to_mobile_dtmf": self.dtmf_to_mobile,
+            },
+        }
+
+
+def _text(moment: Moment | None) -> str | None:
+    return None if moment is None else iso_ms(moment.utc)
+
+
+class Ledger:
+    """All rows, oldest first."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._count = 0
+        self.rows: deque[Row] = deque(maxlen=KEEP_ROWS)
+        self._voices: deque[Row] = deque()
+
+    def now(self) -> Moment:
+        return Moment(self._clock.utc(), self._clock.monotonic())
+
+    def open(self, calling_imsi: str, calling: str, called: str, direction: str) -> Row:
+        self._count += 1
+        row = Row(self._count, calling_imsi, calling, called, direction, self.now())
+        self.rows.append(row)
+        return row
+
+    def close(self, row: Row, cause: int, released_by: str) -> None:
+        """Note the release; the voice of the oldest call is dropped when too many are kept."""
+        row.released, row.cause, row.released_by = self.now(), cause, released_by
+        self._voices.append(row)
+        if len(self._voices) > KEEP_VOICES:
+            oldest = self._voices.popleft()
+            oldest.heard()
+            oldest.from_mobile.forget()
+            oldest.to_mobile.forget()
+
+    def row(self, number: int) -> Row | None:
+        return next((row for row in self.rows if row.number == number), None)
+
+
+def wav(pcm: bytes) -> bytes:
+    """Wrap voice into a WAV file."""
+    target = io.BytesIO()
+    with wave.open(target, "wb") as writer:
+        writer.setnchannels(1)
+        writer.setsampwidth(2)
+        writer.setframerate(RATE)
+        writer.writeframes(pcm)
+    return target.getvalue()
