@@ -34,12 +34,13 @@ class Sequence:
     def __init__(self) -> None:
         self.received = self.doubles = 0
         self._past = 0  # expected in runs that ended with a jump
-        self._first = self._top = -1
+        self._first = self._top = 0  # extended over the wrap; meaningful once `_begun`
+        self._begun = False
         self._seen = 0  # bit i: top - i has come
 
     @property
     def expected(self) -> int:
-        return self._past + (self._top - self._first + 1 if self._first >= 0 else 0)
+        return self._past + (self._top - self._first + 1 if self._begun else 0)
 
     @property
     def lost(self) -> int:
@@ -47,17 +48,17 @@ class Sequence:
 
     def restart(self) -> None:
         """A new sender: its numbers say nothing about the old one's."""
-        self._past, self._first = self.expected, -1
+        self._past, self._begun = self.expected, False
 
     def feed(self, number: int) -> int | None:
         """Distance to the newest before (1 is the next in order, below 1 an older one); None for a double."""
-        if self._first >= 0:
+        if self._begun:
             ahead = (number - self._top + 0x8000 & 0xFFFF) - 0x8000
             if abs(ahead) < MOST_MISSED:
                 return self._step(ahead)
             self.restart()
         self._first = self._top = number
-        self._seen = 1
+        self._begun, self._seen = True, 1
         self.received += 1
         return 1
 
@@ -95,7 +96,8 @@ class Playout:
         self._idle_ms = SPURT_MS
         self._transit: float | None = None
         self.stamp = 0  # extended time stamp of the newest packet, jumps taken out
-        self.octets = self.late = self.concealed = self.damaged = self.frames = 0
+        self.octets = self.late = self.damaged = self.frames = 0
+        self._made_up = 0  # samples
         self.jitter_ms = 0.0
         self.level = 0  # rms of the frame pulled last
 
@@ -110,6 +112,11 @@ class Playout:
     @property
     def doubles(self) -> int:
         return self._sequence.doubles
+
+    @property
+    def concealed(self) -> int:
+        """Frames of 20 ms that were made up."""
+        return -(-self._made_up // self._frame)
 
     @property
     def delay_ms(self) -> float:
@@ -176,10 +183,17 @@ class Playout:
             self._account -= settled
             self._next += self._to_units(settled)
         else:
-            piece = min(gap, self._frame)
-            self._pcm.push(self._conceal.gap(piece))
+            self._conceal_gap(min(gap, self._frame))
+
+    def _conceal_gap(self, piece: int) -> None:
+        self._pcm.push(self._conceal.gap(piece))
+        self._made_up += piece
+        slack = self._regulator.slack
+        if slack is not None and slack < 0:
+            # Packets come too late: the gap is a good place to wait longer, the missing one may still come.
+            self._regulator.done(-piece)
+        else:
             self._next += self._to_units(piece)
-            self.concealed += 1
 
     def _decode(self) -> None:
         stamp, _, payload = heapq.heappop(self._heap)
@@ -206,7 +220,7 @@ class Playout:
         self._account += missing
         if self._idle_ms < SPURT_MS:
             # A pause of the other side is no loss: only the beginning counts.
-            self.concealed += 1
+            self._made_up += missing
             self._idle_ms += FRAME_MS
 
     def _begin_spurt(self, stamp: int) -> None:
