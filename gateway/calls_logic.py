@@ -308,6 +308,9 @@ def _ways_out(call: Call, event: Event) -> Step | None:
         case Released(cause=cause, text=text):
             side: Side = "called" if call.direction == "out" else "calling"
             return _finish(call, End(cause or _unsaid(call), text, side), leg=True)
+        case DialRefused(cause=Cause.CHANNEL_UNAVAILABLE) if call.direction == "out":
+            # The driver found the module ringing at the moment of dialling.
+            return _glare(call)
         case DialRefused(cause=cause, text=text):
             # A cause of the network's own came as the final result of ATD (BUSY); 41 is the module's "ERROR".
             blame: Side = "rack" if cause == Cause.TEMPORARY_FAILURE else "called"
@@ -321,7 +324,7 @@ def _ways_out(call: Call, event: Event) -> Step | None:
             return _leave(call, End(cause, text, "rack"), leg=True)
         case ModuleLost(text=text):
             return _finish(call, End(Cause.TEMPORARY_FAILURE, text, "rack"), leg=True)
-        case RingIn() if call.direction == "out":
+        case RingIn() if call.direction == "out" and call.phase in (Phase.BEGUN, Phase.TAKEN):
             return _glare(call)
     return None
 

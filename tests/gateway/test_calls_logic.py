@@ -111,12 +111,18 @@ def test_a_call_that_fails_tells_the_sender_the_right_cause(
     assert (call.end.cause, call.end.side) == (cause, side)
 
 
-def test_glare_answers_taken_and_leaves_the_module_to_the_incoming_call() -> None:
-    call, actions = play(Call(), RingIn())
+@pytest.mark.parametrize("sign", [RingIn(), DialRefused(44, "the module has a call")])
+def test_glare_answers_taken_and_leaves_the_module_to_the_incoming_call(sign: Event) -> None:
+    call, actions = play(Call(), sign)
     assert actions == [Refuse(503, 44, "an incoming call came first", "taken"), AwaitDial()]
     assert not any(isinstance(action, HangUp) for action in actions)
     call, _ = step(call, OnHook())
     assert call.phase is Phase.ENDED
+
+
+def test_a_second_call_does_not_disturb_the_one_that_is_up() -> None:
+    call, _ = play(Call(), DialTaken(), Alerting(), Answered())
+    assert step(call, RingIn()) == (call, ())
 
 
 def test_cancel_that_crosses_the_connect_is_an_answered_call() -> None:
@@ -161,7 +167,7 @@ _EVENTS = st.one_of(
         [DialTaken(), Alerting(), Answered(), RingIn(), VoiceHeard(), LegAnswered(), OnHook(), logic.Held(True),
          logic.Held(False)]
     ),
-    st.builds(DialRefused, st.sampled_from([41, 17, 1]), st.just("ERROR")),
+    st.builds(DialRefused, st.sampled_from([41, 17, 1, 44]), st.just("ERROR")),
     st.builds(Released, st.sampled_from([0, 1, 16, 17, 19, 127])),
     st.builds(LegGone, st.just(16)),
     st.builds(Expired, st.sampled_from(list(Timer))),
