@@ -51,7 +51,7 @@ REGISTERED = (1, 5)
 _BARS_DBM = (-109, -95, -85, -75)
 
 
-LONG_WORD = 7
+LONG_WORD = 6
 
 
 @dataclass(frozen=True, slots=True)

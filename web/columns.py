@@ -47,7 +47,7 @@ def cause_text(cause: int) -> str:
 
 
 COLUMNS: tuple[Column, ...] = (
-    Column("started", "Start", "started", lambda r, s: s.times.full(r.started), "time"),
+    Column("started", "Start", "started", lambda r, s: s.times.stamp(r.started), "time"),
     Column("direction", "Way", "", lambda r, s: r.direction, "way", usual=False),
     Column("sender", "Sender", "sender", lambda r, s: s.names.senders.get(r.sender, r.sender) or DASH),
     Column("calling", "From", "calling", lambda r, s: _number(r.calling_received, r.calling), "number"),
@@ -57,7 +57,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("talk_sender", "Talk, sender", "talk_sender_ms", lambda r, s: _talk(r.talk_sender_ms), "figure", usual=False),
     Column("setup", "To ring", "setup_ms", lambda r, s: seconds_text(r.setup_ms or None), "figure"),
     Column("ring", "Ringing", "ring_ms", lambda r, s: seconds_text(r.ring_ms or None), "figure", usual=False),
-    Column("cause", "Cause", "cause", lambda r, s: cause_text(r.cause)),
+    Column("cause", "Cause", "cause", lambda r, s: cause_text(r.cause), "cut"),
     Column("side", "Ended by", "", lambda r, s: SIDES.get(r.side, r.side), usual=False),
     Column("place", "Channel", "box", lambda r, s: _place(r)),
     Column("plan", "Plan", "plan", lambda r, s: s.names.plans.get(r.plan, r.plan) or DASH),
@@ -82,6 +82,11 @@ def chosen(ids: Iterable[str]) -> tuple[Column, ...]:
     return tuple(column for column in COLUMNS if column.id in wanted)
 
 
+def heading(column: Column, shown: Shown) -> str:
+    """Its title; a time says in which zone."""
+    return f"{column.title}, {shown.times.name}" if column.kind == "time" else column.title
+
+
 # Text that a spreadsheet would run as a formula; plain figures and telephone numbers are not such.
 _FORMULA = re.compile(r"^[=+\-@\t\r]")
 _FIGURE = re.compile(r"^[+-]?[\d .,:()-]*$")
@@ -89,7 +94,7 @@ _FIGURE = re.compile(r"^[+-]?[\d .,:()-]*$")
 
 def csv_lines(columns: tuple[Column, ...], rows: Iterable[RecordRow], shown: Shown) -> Iterator[str]:
     """The table as CSV (RFC 4180), line by line, with the words that the page shows."""
-    yield _line([column.title for column in columns])
+    yield _line([heading(column, shown) for column in columns])
     for row in rows:
         yield _line([_harmless(column.text(row, shown)) for column in columns])
 

@@ -147,23 +147,23 @@ def draw(lines: tuple[LadderLine, ...]) -> Drawing:
     columns = tuple(LEFT + index * STEP for index in range(len(ACTORS)))
     arrows: list[Arrow] = []
     gaps: list[Gap] = []
-    y, before, phase = TOP, 0, ("waiting", "")
+    y, before, phase = TOP, 0, WAITING
     for line in lines:
         if line.ms - before >= GAP_MS and arrows:
             gaps.append(Gap(y, f"{phase[0]} {_span(line.ms - before)}", phase[1]))
             y += GAP_ROW
-        arrows.append(_arrow(line, y, columns))
         phase = _phase(line, phase)
+        arrows.append(_arrow(line, y, columns, over=phase == ENDING))
         before = line.ms
         y += ROW
     return Drawing(tuple(arrows), tuple(gaps), columns, y + 4)
 
 
-def _arrow(line: LadderLine, y: int, columns: tuple[int, ...]) -> Arrow:
+def _arrow(line: LadderLine, y: int, columns: tuple[int, ...], *, over: bool) -> Arrow:
     source, target = ACTORS.index(line.source), ACTORS.index(line.target)
     return Arrow(
         y=y + 12, x1=columns[source], x2=columns[target], label=line.label, time=offset_text(line.ms),
-        tone=_tone(line.label), right=target > source, told="network" in (line.source, line.target),
+        tone=_tone(line.label, over=over), right=target > source, told="network" in (line.source, line.target),
     )  # fmt: skip
 
 
@@ -173,19 +173,23 @@ _END = re.compile(
 )
 
 
-def _tone(label: str) -> str:
-    return "end" if _END.match(label) else "good" if _GOOD.match(label) else ""
+def _tone(label: str, *, over: bool) -> str:
+    return "end" if over or _END.match(label) else "good" if _GOOD.match(label) else ""
+
+
+WAITING, RINGING, SPEAKING, ENDING = ("waiting", ""), ("ringing", ""), ("speaking", "good"), ("ending", "")
+_OVER = re.compile(r"(?i)^(BYE|CANCEL|AT\+CHUP|AT\+QHUP|ATH|release)")
 
 
 def _phase(line: LadderLine, now: tuple[str, str]) -> tuple[str, str]:
-    label = line.label.casefold()
-    if label.startswith(("connect", "200", "ack")) and now[0] != "ending":
-        return ("speaking", "good")
-    if label.startswith(("alerting", "180", "183")):
-        return ("ringing", "") if now[0] == "waiting" else now
-    if _END.match(line.label):
-        return ("ending", "end")
-    return now
+    """What goes on after this line: it names the silence that may follow."""
+    if line.label.startswith("INVITE"):
+        return WAITING
+    if _GOOD.match(line.label) and now != ENDING:
+        return SPEAKING
+    if re.match(r"(?i)alerting|180|183|.*ccinfo 3$|\^DSCI 7", line.label) and now == WAITING:
+        return RINGING
+    return ENDING if _OVER.match(line.label) and now != WAITING else now
 
 
 def _span(milliseconds: int) -> str:

@@ -10,7 +10,7 @@ from flask import Blueprint, Response, abort, render_template, request
 
 from simrack.controller.models import RecordFilter, RecordRow
 from simrack.web.app import me, room, wants_part
-from simrack.web.columns import BY_ID, COLUMNS, USUAL, Shown, chosen, csv_lines
+from simrack.web.columns import BY_ID, COLUMNS, USUAL, Shown, chosen, csv_lines, heading
 from simrack.web.desk import call_view
 from simrack.web.story import story_view
 from simrack.wire import causes
@@ -65,8 +65,8 @@ def records() -> str:
     values = {
         "page": page, "columns": columns, "all_columns": COLUMNS, "shown": shown, "wanted": wanted, "wrong": wrong,
         "names": shown.names, "boxes": sorted(desk.model.snapshot().boxes), "outcomes": OUTCOMES, "last": last,
-        "per_pages": PER_PAGE, "filtered": any(given.get(name) for name in FILTERS[:8]),
-        "link": _Link(given), "times": room().times, "causes": _causes(),
+        "per_pages": PER_PAGE, "filtered": any(getattr(wanted, name) for name in FILTERS[:8]),
+        "link": _Link(given), "heading": heading, "times": room().times, "causes": _causes(),
     }  # fmt: skip
     return render_template("records_rows.html" if wants_part("records") else "records.html", **values)
 

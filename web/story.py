@@ -159,8 +159,8 @@ def _voices(story: Story) -> Iterable[Voice]:
     if media is None:
         return
     drift = f", drift {media.drift_ppm:.0f} ppm" if media.drift_ppm else ""
-    yield Voice("to the network", "to", media.to_network.levels, _flow(media.to_network))
-    yield Voice("from the network", "from", media.from_network.levels, _flow(media.from_network) + drift)
+    yield Voice("to the network", "said", media.to_network.levels, _flow(media.to_network))
+    yield Voice("from the network", "heard", media.from_network.levels, _flow(media.from_network) + drift)
 
 
 def _flow(flow: FlowFigures) -> str:

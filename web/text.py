@@ -79,6 +79,14 @@ class Times:
     def day(self, moment: datetime) -> str:
         return moment.astimezone(self.zone).strftime("%d %b %Y")
 
+    def stamp(self, moment: datetime) -> str:
+        """For lists and files, whose heading names the zone: 2026-11-21 14:28:19.204."""
+        local = moment.astimezone(self.zone)
+        return f"{local:%Y-%m-%d %H:%M:%S}.{local.microsecond // 1000:03d}"
+
+    def short(self, moment: datetime) -> str:
+        return moment.astimezone(self.zone).strftime("%d %b, %H:%M:%S")
+
     def full(self, moment: datetime) -> str:
         local = moment.astimezone(self.zone)
         return f"{local:%d %b %Y, %H:%M:%S}.{local.microsecond // 1000:03d} {self.name}"

@@ -1,54 +1,62 @@
-// The voice chart of one call: level of both directions, once a second.
+// The voice charts of one call: level once a second, one chart for each direction, with one cursor for both.
 "use strict";
 (() => {
-  const place = document.getElementById("voice");
-  if (!place || !window.uPlot) return;
-  const read = (text) => (text ? text.split(",").map(Number) : []);
-  const to = read(place.dataset.to);
-  const from = read(place.dataset.from);
-  const length = Math.max(to.length, from.length);
-  if (!length) {
-    place.textContent = "No level was measured.";
-    return;
-  }
-  const fill = (values) => Array.from({ length }, (_, index) => (index < values.length ? values[index] : null));
-  const seconds = Array.from({ length }, (_, index) => index);
-  const colour = (name) => getComputedStyle(place).getPropertyValue(name);
-  // Custom properties may hold light-dark(); a real property shows what it comes to.
-  const resolve = (name) => {
+  const places = [...document.querySelectorAll(".voice")];
+  if (!places.length || !window.uPlot) return;
+  const HEIGHT = 96;
+  const sync = window.uPlot.sync("voice");
+  const clock = (value) => `${Math.floor(value / 60)}:${String(Math.floor(value % 60)).padStart(2, "0")}`;
+  // Custom properties hold light-dark(); only a real property shows what it comes to.
+  const resolve = (place, name, share) => {
     const probe = document.createElement("span");
-    probe.style.color = `var(${name})`;
+    probe.style.color = share ? `color-mix(in srgb, var(${name}) ${share}%, transparent)` : `var(${name})`;
     place.append(probe);
     const value = getComputedStyle(probe).color;
     probe.remove();
-    return value || colour(name);
+    return value;
   };
-  const clock = (value) => `${Math.floor(value / 60)}:${String(Math.floor(value % 60)).padStart(2, "0")}`;
-  let chart = null;
-  const draw = () => {
-    if (chart) chart.destroy();
-    const mute = resolve("--mute");
-    const line = resolve("--line");
-    const axis = { stroke: mute, font: "11px DejaVu Sans, sans-serif", grid: { stroke: line, width: 1 }, ticks: { stroke: line, width: 1, size: 4 } };
-    chart = new window.uPlot({
+  const charts = new Map();
+  const draw = (place) => {
+    const levels = place.dataset.levels ? place.dataset.levels.split(",").map(Number) : [];
+    if (!levels.length) {
+      place.textContent = "No level was measured.";
+      return;
+    }
+    if (charts.has(place)) charts.get(place).destroy();
+    const line = resolve(place, "--line");
+    const axis = { stroke: resolve(place, "--mute"), font: "11px DejaVu Sans, sans-serif", ticks: { show: false } };
+    charts.set(place, new window.uPlot({
       width: place.clientWidth,
-      height: 150,
+      height: HEIGHT,
       legend: { show: false },
-      cursor: { points: { size: 6 } },
+      cursor: { sync: { key: sync.key }, points: { size: 6 }, y: false, drag: { x: false, y: false } },
       scales: { x: { time: false }, y: { range: [-70, 0] } },
       axes: [
-        { ...axis, size: 26, values: (_, splits) => splits.map(clock) },
-        { ...axis, size: 52, values: (_, splits) => splits.map((value) => `${value} dB`) },
+        { ...axis, size: 22, gap: 3, grid: { show: false }, values: (_, splits) => splits.map(clock) },
+        { ...axis, size: 50, gap: 4, grid: { stroke: line, width: 1 }, splits: [-60, -40, -20, 0], values: (_, splits) => splits.map((value) => `${value} dB`) },
       ],
       series: [
         {},
-        { label: "to the network", stroke: resolve("--accent"), width: 1.6, points: { show: false } },
-        { label: "from the network", stroke: resolve("--good"), width: 1.6, points: { show: false } },
+        {
+          label: place.dataset.title,
+          stroke: resolve(place, place.dataset.tone),
+          fill: resolve(place, place.dataset.tone, 13),
+          fillTo: -70,
+          width: 1.3,
+          points: { show: false },
+        },
       ],
-    }, [seconds, fill(to), fill(from)], place);
+    }, [levels.map((_, index) => index), levels], place));
   };
-  draw();
-  document.addEventListener("simrack:theme", draw);
-  window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
-  new ResizeObserver(() => chart && chart.setSize({ width: place.clientWidth, height: 150 })).observe(place);
+  const all = () => places.forEach(draw);
+  all();
+  document.addEventListener("simrack:theme", all);
+  window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", all);
+  const resized = new ResizeObserver((entries) => {
+    for (const { target } of entries) {
+      const chart = charts.get(target);
+      if (chart && chart.width !== target.clientWidth) chart.setSize({ width: target.clientWidth, height: HEIGHT });
+    }
+  });
+  places.forEach((place) => resized.observe(place));
 })();
