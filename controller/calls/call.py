@@ -239,7 +239,7 @@ class Call:
         """Try candidates one after the other until one is answered or the call has ended."""
         last: Failed | None = None
         for candidate in candidates:
-            self._drain()
+            await self._drain()
             if self.history.end is not None or len(self.attempts) >= self._on.limits.attempts:
                 break
             attempt = self._begin(candidate)
@@ -647,8 +647,9 @@ class Call:
         except TimeoutError:
             return None
 
-    def _drain(self) -> None:
+    async def _drain(self) -> None:
         """Take what came between two attempts."""
+        await asyncio.sleep(0)  # the pumps hand over what waits
         while not self._inbox.empty():
             self._aside(self._inbox.get_nowait(), None)
 

@@ -182,8 +182,8 @@ class Fleet:
         if not self._stale:
             return
         for key in self._stale:
-            state = self._boxes[key[0]]
-            report = state.channels.get(key[1])
+            state = self._boxes.get(key[0])
+            report = state.channels.get(key[1]) if state else None
             if report is None:
                 self._views.pop(key, None)
                 continue
@@ -222,8 +222,7 @@ class Fleet:
             self._stale.update(self._by_card.get(report.sim.iccid, ()))
 
     def _touch_card(self, box: str, channel: int, iccid: str) -> None:
-        if box in self._boxes:
-            self._stale.add((box, channel))
+        self._stale.add((box, channel))
         self._stale.update(self._by_card.get(iccid, ()))
 
     def _forget_views(self, box: str) -> None:
