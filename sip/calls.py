@@ -292,11 +292,11 @@ class SipOutgoingLeg(SipLeg):
         loop = asyncio.get_running_loop()
         self._asked: tuple[int, str] | None = None  # cause and text with which we asked to cancel
         self._agent = line.dial(self, dial.address, dial.username, dial.password)
+        headers = tuple(dial.headers.items())
+        self._agent.dial(call_id, dial.calling, dial.called, dial.display, dial.sdp, headers)
         self._silence = loop.call_later(dial.no_response_s, self._no_response)
         self._patience = loop.call_later(dial.ring_s, self._no_answer)
         self._farewell: asyncio.TimerHandle | None = None
-        headers = tuple(dial.headers.items())
-        self._agent.dial(call_id, dial.calling, dial.called, dial.display, dial.sdp, headers)
 
     def hang_up(self, cause: int, text: str = "") -> None:
         assert self._agent is not None, "an outgoing leg has its dialog from the start"

@@ -144,6 +144,27 @@ class AioUdp:
                 return
 
 
+class OneSocket:
+    """The library's table of sockets, of which we have one; its own leaks a socket and binds each port twice."""
+
+    ploss_out_rate = pdelay_out_max = 0.0  # the library sets them; they are for its own tests
+
+    def __init__(
+        self, config: Mapping[str, Any], received: Callable[..., None], server: type[AioUdp],
+        options: type[Udp_server_opts],
+    ) -> None:  # fmt: skip
+        self.server = server(config, options((config["_sip_address"], config["_sip_port"]), received))
+
+    def getServer(self, _address: Address, is_local: bool = False) -> AioUdp:
+        return self.server
+
+    def rotateCache(self) -> None:
+        """Nothing is cached."""
+
+    def shutdown(self) -> None:
+        self.server.shutdown()
+
+
 class _Quiet:
     """The library's message log, switched off: the legs log what matters, with the call's ids."""
 
@@ -155,15 +176,16 @@ class Manager(SipTransactionManager):
     """Transactions of the library behind a front door of our own."""
 
     model_udp_server = (AioUdp, Udp_server_opts)
+    l4r: OneSocket
 
     def __init__(self, config: dict[str, Any], front: Front, ids: Ids) -> None:
         self._front, self._ids = front, ids
+        manager_module.local4remote = OneSocket
         super().__init__(config, self._request)
 
     @property
     def server(self) -> AioUdp:
-        server: AioUdp = next(iter(self.l4r.cache_l2s.values()))
-        return server
+        return self.l4r.server
 
     def handleIncoming(self, data_in: bytes, ra: Remote_address, server: AioUdp, rtime: MonoTime) -> None:
         """Screen one packet and pass it on; retransmissions are answered from the cache first."""
@@ -330,9 +352,8 @@ class Inbound:
     def accept(self, sink: Sink) -> "Agent":
         """Hand the request to a dialog, which sends 100."""
         agent = Agent(self._manager, sink, self.tag)
-        result = agent.recvRequest(self._request, self._transaction)
-        assert result is not None, "an INVITE in the idle state always gives its call-backs"
-        self._transaction.cancel_cb, self._transaction.noack_cb = result[1], result[2]
+        agent.recvRequest(self._request, self._transaction)
+        self._transaction.cancel_cb, self._transaction.noack_cb = agent.cancelled, agent.disconnect
         return agent
 
     def refuse(self, refusal: Refusal) -> None:
@@ -491,7 +512,7 @@ class Agent(UA):
         self._last = req.packet
         method = req.getMethod()
         if self.state is None:
-            self._unacked = sip_t
+            self._unacked, self._answering_offer = sip_t, req.packet.sdp is None
             return super().recvRequest(req, sip_t)
         if not self._fresh(req):
             return self._response(req, 500, "Server Internal Error", (("Retry-After", "1"),)), None, None
@@ -532,6 +553,11 @@ class Agent(UA):
             return
         if cancelling and status >= 300:
             self._sink.refused(status, phrase, self._last)
+
+    def cancelled(self, rtime: MonoTime, req: Incoming | None) -> None:
+        """CANCEL of the first INVITE, or (without request) its Expires."""
+        self._last = req.packet if req is not None else None
+        self.state.cancel(rtime, req)
 
     def disconnect(self, rtime: MonoTime | None = None, origin: str | None = None) -> None:
         """The library calls this when the ACK never came."""

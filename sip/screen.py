@@ -242,7 +242,8 @@ def _headers(lines: Iterator[str]) -> Iterator[tuple[str, str]]:
         name = _COMPACT.get(name, name)
         value = value.strip()
         if name == "via":
-            yield from ((name, part.strip()) for part in value.split(","))
+            plain = (re.sub(r"\s*/\s*", "/", part.strip(), count=2) for part in value.split(","))
+            yield from ((name, _AROUND.sub(r"\1", part)) for part in plain)
         else:
             yield name, _tidy(value) if name in ("from", "to") else value
 

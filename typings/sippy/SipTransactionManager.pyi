@@ -38,13 +38,12 @@ class SipTMRetransmitO:
     address: Any
     def __init__(self, userv: Any = None, data: Any = None, address: Any = None) -> None: ...
 
-class local4remote:
-    cache_l2s: dict[tuple[str, int], Any]
+local4remote: type
 
 class SipTransactionManager:
     model_udp_server: tuple[type, type]
     global_config: dict[str, Any]
-    l4r: local4remote
+    l4r: Any
     l1rcache: dict[bytes, SipTMRetransmitO]
     l2rcache: dict[bytes, SipTMRetransmitO]
     tclient: dict[tuple[Any, ...], SipTransaction]
