@@ -100,10 +100,10 @@ def test_ten_minutes_of_drift_make_no_click_and_no_delay(ppm: int) -> None:
 @pytest.mark.parametrize("hz", [300, 440, 1000, 2500])
 def test_two_percent_loss_with_drift_makes_no_click(hz: int, ppm: int) -> None:
     """Breaks: each lost packet is heard as a crackle."""
-    out, playout = play(Sender(hz=hz, ppm=ppm, lost=every(50)), 60)
+    out, playout = play(Sender(hz=hz, ppm=ppm, lost=every(50)), 30)
     assert clicks(out[1600:], hz) == 0
-    assert playout.lost == pytest.approx(60, abs=1)
-    assert playout.concealed == pytest.approx(60, abs=2)
+    assert playout.lost == pytest.approx(30, abs=1)
+    assert playout.concealed == pytest.approx(30, abs=2)
 
 
 def test_reordered_packets_are_played_in_order_once_the_delay_fits() -> None:
@@ -249,7 +249,7 @@ def test_every_number_is_counted_once(steps: list[int], start: int) -> None:
     """Breaks: loss figures in the record are wrong."""
     numbers, seen, at = Numbers(), set[int](), start + 0x10000
     for step in [0, *steps]:
-        at += step
+        at = max(at + step, max(seen, default=at) - 250)  # doubles are known 256 back
         fresh = numbers.feed(at & 0xFFFF) is not None
         assert fresh == (at not in seen)
         seen.add(at)
@@ -272,11 +272,11 @@ def test_pieces_of_any_size_come_out_whole() -> None:
     assert clicks(bytes(out[1600:]), 440) == 0
 
 
-@pytest.mark.parametrize("ppm", [100, -100, 500])
-def test_a_module_clock_that_drifts_makes_no_click(ppm: int) -> None:
+@pytest.mark.parametrize(("ppm", "seconds"), [(100, 600), (-100, 600), (500, 120), (-500, 120)])
+def test_a_module_clock_that_drifts_makes_no_click(ppm: int, seconds: int) -> None:
     """Breaks: S3, the SIP side hears clicks in a long call."""
     capture, out, given_out = Capture(8000), bytearray(), 0
-    for tick in range(600 * 50):
+    for tick in range(seconds * 50):
         ready = int(tick * 0.02 * 8000 * (1 + ppm * 1e-6)) // 160 * 160
         if ready > given_out:
             capture.push(sine(440, given_out, ready - given_out))
