@@ -64,8 +64,8 @@ class CallStore(Protocol):
     async def finish(self, finished: Finished) -> None:
         """Delete the open row; insert record, attempts, explanation and ladder."""
 
-    async def take_events(self, events: Sequence[BoxEvent]) -> Sequence[BoxEvent]:
-        """Store facts once each and return the new ones; a part completes its `estimated` record."""
+    async def take_events(self, events: Sequence[BoxEvent]) -> object:
+        """Store facts once each; a part completes the `estimated` record of its attempt."""
 
 
 class Router(Protocol):

@@ -35,8 +35,8 @@ RETRY_S = 1.0
 class EventStore(Protocol):
     """Where facts are kept."""
 
-    async def take_events(self, events: Sequence[BoxEvent]) -> Sequence[BoxEvent]:
-        """Store facts once each; returns the new ones. Raises `StoreError`."""
+    async def take_events(self, events: Sequence[BoxEvent]) -> object:
+        """Store facts once each. Raises `StoreError`."""
 
 
 class FleetLink:
@@ -136,13 +136,14 @@ class FleetLink:
             while len(events) < MOST_TOGETHER and not self._events.empty():
                 events.append(self._events.get_nowait())
             try:
-                new = await self._store.take_events(events)
+                await self._store.take_events(events)
             except StoreError as error:
                 log.warning("facts wait for the database", count=len(events), error=str(error))
                 await asyncio.sleep(RETRY_S)
                 continue
-            self._taken(len(new))
-            for event in new:
+            self._taken(len(events))
+            # A double may be handed over again: a call takes the part of an attempt once.
+            for event in events:
                 if isinstance(event.body, CallPart):
                     self._on_part(event.body, timedelta(milliseconds=event.offset_ms or 0))
             await self._acknowledge(events)

@@ -138,8 +138,10 @@ class Fleet:
         state = self._boxes.get(box)
         return state.current.boot if state and state.current else ""
 
-    def knows(self, box: str) -> bool:
-        return box in self._boxes
+    @property
+    def size(self) -> int:
+        """How many boxes were ever heard of."""
+        return len(self._boxes)
 
     def silent(self) -> dict[str, bool]:
         """For each box that is connected: whether it has said nothing for more than 5 min."""

@@ -87,7 +87,7 @@ async def test_facts_are_stored_once_and_acknowledged_each_time(run_tasks: Run) 
     for seq in (1, 2, 2, 1):
         await on.box.publish(topics.box_event("box-1"), on.event(seq).encode())
     await until(lambda: sum(len(ack.ranges) for ack in on.acks) >= 1 and len(on.store.events) == 2)
-    assert [part.attempt for part, _ in on.parts] == ["a1", "a2"]
+    assert {part.attempt for part, _ in on.parts} == {"a1", "a2"}
     assert on.parts[0][1] == timedelta(milliseconds=250)
 
 

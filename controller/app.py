@@ -1,0 +1,344 @@
+"""The controller: its parts, wired, in the order in which they may start.
+
+The database is migrated before anything reads it, the configuration is in force before a call can ask, the
+boxes are heard before SIP opens, and the ready line comes last. It stops the other way round: no new calls,
+calls in progress ended with their records, farewell, end.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from simrack.controller.alarms.board import AlarmBoard
+from simrack.controller.alarms.watch import Watch
+from simrack.controller.calls.commands import Action, Args, CommandDesk, CommandRefused, text_of
+from simrack.controller.calls.desk import Desk
+from simrack.controller.calls.guard import Gate, Guard, GuardLimits
+from simrack.controller.calls.metrics import Metrics
+from simrack.controller.calls.metrics_page import MetricsPage
+from simrack.controller.calls.services import Feed, Services
+from simrack.controller.config.files import Configuration, import_file
+from simrack.controller.config.rows import EMPTY
+from simrack.controller.fleet.history import usage_from_records
+from simrack.controller.fleet.link import FleetLink, will
+from simrack.controller.fleet.state import Fleet
+from simrack.controller.routing.current import Routing
+from simrack.controller.routing.decision import CallFacts
+from simrack.controller.routing.table import RoutingTable
+from simrack.controller.settings import ControllerSettings, parse_address
+from simrack.controller.store.migrate import migrate
+from simrack.controller.store.queries import Queries
+from simrack.controller.store.writer import Writer
+from simrack.sip.digest import Digest
+from simrack.sip.stack import Admission, SipStack
+from simrack.wire.errors import UserError
+from simrack.wire.mqtt import Bus, Commander, MqttBus, Stamp
+from simrack.wire.ports import Clock, Ids, SystemClock, SystemIds
+
+log = structlog.get_logger(__name__)
+#: A broker on this machine answers at once; without one the controller serves, and refuses for lack of boxes.
+BROKER_WAIT_S = 10.0
+#: Calls get this long to end with their records; `simrack up` waits longer than this before it kills.
+STOP_WITHIN_S = 6.0
+_ADMISSION = {Gate.OPEN: Admission.ACCEPT, Gate.OVERLOAD: Admission.OVERLOAD, Gate.SHUT: Admission.DROP}
+MakeBus = Callable[[str, tuple[str, bytes]], Bus]
+
+
+class Controller:
+    """One controller process."""
+
+    def __init__(
+        self, settings: ControllerSettings, clock: Clock, ids: Ids, make_bus: MakeBus | None = None
+    ) -> None:
+        self.settings, self.clock, self.ids = settings, clock, ids
+        self.make_bus = make_bus or (lambda name, last: MqttBus(settings.mqtt.url, name, will=last))
+        self.stopping = asyncio.Event()
+
+    def stop(self) -> None:
+        """End soon, in order."""
+        self.stopping.set()
+
+    async def run(self, ready: Callable[[dict[str, Any]], None]) -> None:
+        """Serve until `stop`; `ready` is told once, with the addresses.
+
+        Raises:
+            UserError: a setting, the configuration, the database or a port can't be used.
+        """
+        boot, url = self.ids.token(4), self.settings.database
+        await asyncio.to_thread(migrate, url, self.clock)
+        async with AsyncExitStack() as stack:
+            configuration = Configuration(url)
+            stack.callback(configuration.close)
+            store = await stack.enter_async_context(Writer(url, self.clock, boot))
+            rooms = _Rooms(self, store, boot, configuration)
+            await rooms.remember()
+            await rooms.serve(stack, ready)
+
+
+class _Rooms:
+    """The parts of a running controller."""
+
+    def __init__(self, owner: Controller, store: Writer, boot: str, configuration: Configuration) -> None:
+        self._owner, self._settings, self._configuration = owner, owner.settings, configuration
+        self._clock, self._ids = owner.clock, owner.ids
+        self._store = store
+        self._stamp = Stamp(boot)
+        self._bus = owner.make_bus(f"controller-{boot}", will(boot, self._clock))
+        self._metrics = Metrics()
+        self._fleet = Fleet(self._clock)
+        self._board = AlarmBoard(store, self._bus, self._clock, self._stamp)
+        self._feed = Feed(self._bus)
+        self._routing = Routing(EMPTY)
+        self._stack = self._sip_stack()
+        self._desk = self._make_desk(boot)
+        self._link = FleetLink(
+            self._bus,
+            self._fleet,
+            store,
+            self._clock,
+            self._stamp,
+            self._desk.take_part,
+            self._metrics.events.inc,
+        )
+        self._watch = Watch(self._board, self._fleet, self._bus, self._clock)
+        self._commands = CommandDesk(
+            self._bus,
+            self._clock,
+            self._actions(),
+            self._metrics,
+            Commander(self._bus, "controller", self._clock, self._ids),
+        )
+        self._bus.on_connect(self._board.publish)
+
+    async def serve(self, stack: AsyncExitStack, ready: Callable[[dict[str, Any]], None]) -> None:
+        """Run all parts until the owner stops."""
+        parts = asyncio.TaskGroup()
+        async with parts:
+            tasks = [
+                parts.create_task(work)
+                for work in (
+                    self._bus.run(),
+                    self._board.run(),
+                    self._feed.run(),
+                    self._link.run(),
+                    self._commands.run(),
+                    self._watch.run(self._gauge),
+                )
+            ]
+            calls = parts.create_task(self._desk.run())
+            try:
+                await self._open(stack, ready)
+                await self._owner.stopping.wait()
+                await self._desk.stop(STOP_WITHIN_S)
+                await calls
+                await self._link.farewell()
+            finally:
+                for task in (*tasks, calls):
+                    task.cancel()
+
+    async def _open(self, stack: AsyncExitStack, ready: Callable[[dict[str, Any]], None]) -> None:
+        """Open the doors, once the boxes can be heard."""
+        await self._wait_for_broker()
+        await self._stack.start()
+        stack.push_async_callback(self._stack.stop)
+        said: dict[str, Any] = {"ready": True, "sip": "{}:{}".format(*self._stack.address)}
+        if self._settings.metrics.listen:
+            page = MetricsPage(self._metrics, parse_address(self._settings.metrics.listen))
+            said["metrics"] = "http://{}:{}/metrics".format(*await page.start())
+            stack.push_async_callback(page.stop)
+        self._link.sip = said["sip"]
+        with contextlib.suppress(Exception):
+            await self._link.publish()
+        ready(said)
+
+    async def _wait_for_broker(self) -> None:
+        connected = asyncio.Event()
+
+        async def note() -> None:
+            connected.set()
+
+        self._bus.on_connect(note)
+        if self._bus.connected:
+            return
+        try:
+            async with asyncio.timeout(BROKER_WAIT_S):
+                await connected.wait()
+        except TimeoutError:
+            log.error("the broker does not answer; serving without boxes", wait_s=BROKER_WAIT_S)
+
+    async def remember(self) -> None:
+        """Take up what the database knows: alarms, left-over calls, the SIMs' counters, the configuration.
+
+        Raises:
+            UserError: the routing file has mistakes and there is no earlier version to go on with.
+        """
+        url, now = self._settings.database, self._clock.utc()
+        queries = Queries(url)
+        alarms = await asyncio.to_thread(queries.alarms)
+        await asyncio.to_thread(queries.close)
+        self._board.resume({alarm.cause: alarm.severity for alarm in alarms})
+        left = await self._store.close_left_over()
+        if left:
+            log.warning("calls of an earlier run were closed as lost", calls=len(left))
+        self._fleet.load_usage(await asyncio.to_thread(usage_from_records, url, now), now)
+        await self._first_config()
+        self._link.config_version, self._link.software = (
+            self._routing.version,
+            f"simrack {version('simrack')}",
+        )
+
+    async def _first_config(self) -> None:
+        try:
+            table = await self._load_config("start")
+        except UserError as error:
+            table = await asyncio.to_thread(self._configuration.in_force)
+            if table is EMPTY:
+                raise
+            log.error("the routing file was rejected; the version before stays", error=str(error))
+            self._board.set("config-rejected", active=True, detail=str(error))
+        else:
+            self._board.set("config-rejected", active=False)
+        self._routing.swap(table)
+
+    async def _load_config(self, actor: str) -> RoutingTable:
+        """Import the routing file if it changed, and compile what is in force. Raises `UserError`."""
+        path = self._settings.import_
+        if path is not None:
+            realm = self._settings.sip.realm
+            await import_file(path, self._store, self._configuration, realm=realm, actor=actor)
+        return await asyncio.to_thread(self._configuration.in_force)
+
+    def _sip_stack(self) -> SipStack:
+        return SipStack(
+            listen=parse_address(self._settings.sip.listen),
+            on_invite=lambda leg: self._desk.on_invite(leg),
+            clock=self._clock,
+            ids=self._ids,
+            trusted=lambda source: self._desk.trusted(source),
+            admit=lambda source: _ADMISSION[self._desk.gate(source)],
+            suspect=lambda source, problem: self._desk.suspect(source, problem),
+        )
+
+    def _make_desk(self, boot: str) -> Desk:
+        sip = self._settings.sip
+        limits = GuardLimits(
+            calls_per_second=sip.calls_per_second,
+            failures=sip.failures,
+            failures_within_s=sip.failures_within_s,
+            ban_s=sip.ban_hours * 3600,
+        )
+        services = Services(
+            clock=self._clock,
+            ids=self._ids,
+            store=self._store,
+            router=self._routing,
+            dialler=self._stack,
+            fleet=self._fleet,
+            alarms=self._board,
+            feed=self._feed,
+            metrics=self._metrics,
+            stamp_boot=boot,
+        )
+        digest = Digest(sip.realm, self._clock, self._ids)
+        return Desk(services, self._routing, digest, Guard(self._clock, limits))
+
+    def _gauge(self) -> None:
+        self._metrics.open_alarms.set(len(self._board.open_causes))
+
+    # --- commands -----------------------------------------------------------------------------------------
+
+    def _actions(self) -> dict[str, Action]:
+        return {
+            "hang-up": self._hang_up,
+            "reload-config": self._reload,
+            "explain": self._explain,
+            "banned": self._banned,
+            "free": self._free,
+        }
+
+    async def _hang_up(self, args: Args, actor: str) -> dict[str, Any]:
+        call = text_of(args, "call")
+        if not self._desk.hang_up(call, actor):
+            raise CommandRefused(f"there is no call {call}")
+        return {"call": call}
+
+    async def _reload(self, _args: Args, actor: str) -> dict[str, Any]:
+        before = self._routing.version
+        try:
+            table = await self._load_config(actor)
+        except UserError as error:
+            self._board.set("config-rejected", active=True, detail=str(error))
+            raise
+        self._board.set("config-rejected", active=False)
+        self._routing.swap(table)
+        await self._link.config_changed(table.version)
+        return {"version": table.version, "changed": table.version != before}
+
+    async def _explain(self, args: Args, _actor: str) -> dict[str, Any]:
+        now = self._clock.utc()
+        facts = CallFacts(
+            sender=text_of(args, "sender"),
+            called=text_of(args, "called").strip(),
+            calling=str(args.get("calling") or ""),
+            now=now,
+        )
+        decision = self._routing.decide(facts, self._fleet.view(now))
+        return {"explanation": decision.explanation.model_dump(mode="json", exclude_defaults=True)}
+
+    async def _banned(self, _args: Args, _actor: str) -> dict[str, Any]:
+        return {"addresses": list(self._desk.guard.banned())}
+
+    async def _free(self, args: Args, _actor: str) -> dict[str, Any]:
+        address = text_of(args, "address")
+        if not self._desk.guard.free(address):
+            raise CommandRefused(f"{address} is not banned")
+        return {"address": address}
+
+
+@contextlib.contextmanager
+def one_at_a_time(folder: Path) -> Iterator[None]:
+    """Hold the data folder's lock: two controllers would write one database and answer for the same calls.
+
+    Raises:
+        UserError: another controller holds it, or the folder can't be used.
+    """
+    path = folder / "controller.lock"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = path.open("w")
+    except OSError as error:
+        raise UserError(
+            f"the data folder can't be used: {error.strerror}", str(folder), "Check `data` and its rights."
+        ) from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                "another controller runs with this data folder",
+                str(path),
+                "End it, or choose another `data`.",
+            ) from None
+        yield
+
+
+def run(settings: ControllerSettings, ready: Callable[[dict[str, Any]], None]) -> None:
+    """The whole process: its lock, its signals, its end. Raises `UserError`."""
+    with one_at_a_time(settings.data):
+        asyncio.run(_serve(settings, ready))
+
+
+async def _serve(settings: ControllerSettings, ready: Callable[[dict[str, Any]], None]) -> None:
+    controller = Controller(settings, SystemClock(), SystemIds())
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, controller.stop)
+    await controller.run(ready)
