@@ -19,6 +19,7 @@ import structlog
 from simrack.gateway import calls_logic as logic
 from simrack.gateway.channel import Channel
 from simrack.gateway.commands import Commands
+from simrack.gateway.discovery import HotPlug, locate
 from simrack.gateway.module import Module
 from simrack.gateway.outbox import Outbox
 from simrack.gateway.ports import Opener, Sound, Tools
@@ -124,6 +125,7 @@ class Box:
             facts=uplink,
             attempts=outbox,
             sound=self.sound,
+            locate=locate,
             opener=self.opener,
             dial=stack.dial,
             controller=controller,
@@ -135,7 +137,8 @@ class Box:
             await uplink.put(FaultPart(channel=0, reason=f"corrupt file set aside as {outbox.set_aside}"))
         async with asyncio.TaskGroup() as group:
             self._group = group
-            tasks = [group.create_task(work()) for work in (bus.run, uplink.run, self._watch_alone, *self.background)]
+            services = (bus.run, uplink.run, self._watch_alone, HotPlug(self._plugged).run, *self.background)
+            tasks = [group.create_task(work()) for work in services]
             tasks += [group.create_task(module.run()) for module in self.modules.values()]
             ready({"ready": True, "box": box, "sip": address})
             await self._stop.wait()
@@ -151,6 +154,10 @@ class Box:
     def _changed(self, channel: Channel) -> None:
         if self._uplink is not None:
             self._uplink.channel_changed(channel)
+
+    def _plugged(self) -> None:
+        for module in self.modules.values():
+            module.wake()
 
     def _invited(self, leg: IncomingLeg) -> None:
         if self._group is None or self._switchboard is None:

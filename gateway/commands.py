@@ -1,5 +1,6 @@
 """What a command to the box may do; each answers with a small document, or says why not."""
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,9 @@ from simrack.wire.causes import Cause
 from simrack.wire.channel import Mark
 
 Args = Mapping[str, Any]
+
+# Enough for the reply to leave; a person does not notice it.
+STOP_DELAY_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +84,8 @@ class Commands:
         return {"channel": module.channel.number}
 
     async def stop_box(self, args: Args) -> dict[str, Any]:
-        """End all calls and the process."""
-        self.stop()
+        """End all calls and the process, once the answer is on its way."""
+        asyncio.get_running_loop().call_later(STOP_DELAY_S, self.stop)
         return {}
 
     def _module(self, args: Args) -> Module:

@@ -6,7 +6,6 @@ channel notices. Every failure is a fact for the controller (its cause, and that
 
 import asyncio
 import contextlib
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -42,7 +41,7 @@ S = ChannelState
 START_S = 60.0
 # A replugged stick is back in about 3 s; a dead one must not fill the log.
 BACKOFF_S = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 60.0)
-# A port that isn't there yet is looked for at this pace: looking costs one stat().
+# A port that isn't there yet is looked for at this pace, where udev doesn't tell: looking costs one stat().
 LOOK_S = 1.0
 # Served this long, a module has proved itself and the next failure starts the back-off anew.
 PROVEN_S = 60.0
@@ -123,11 +122,12 @@ class Module:
         return reason
 
     async def _serve(self) -> None:
-        if not await _exists(self.row.at):
-            raise Lost(S.ABSENT, f"{self.row.at} is not there")
+        row = await self.tools.locate(self.row)
+        if row is None:
+            raise Lost(S.ABSENT, f"no module at {self.row.at or self.row.usb}")
         self.channel.begin()
         async with asyncio.timeout(START_S):
-            self._opened = await self.tools.opener(self.row, self._trace)
+            self._opened = await self.tools.opener(row, self._trace)
             info = await self.driver.start()
             # A box that was killed left its calls to the module; no record claims them any more.
             if await self.driver.in_call():
@@ -135,8 +135,8 @@ class Module:
                 await self.driver.hang_up()
         safe = bool(self._opened.sheet.answer_signal)
         self.channel.module = info.model_copy(update={"driver": self._opened.sheet.name, "answer_safe": safe})
-        if self.row.audio:
-            self.audio = self.tools.sound.open_audio(Path(self.row.audio), self._opened.sheet.audio)
+        if row.audio:
+            self.audio = self.tools.sound.open_audio(Path(row.audio), self._opened.sheet.audio)
             if self._group is not None:
                 self._ear = self._group.create_task(self._watch_audio(self.audio))
         log.info("module in service", box=self.channel.box, channel=self.channel.number, model=info.model)
@@ -187,8 +187,8 @@ class Module:
         self.distrust(f"audio port lost: {audio.reason}")
 
     async def _back_off(self, reason: str) -> None:
-        if not await _exists(self.row.at):
-            while not await _exists(self.row.at):
+        if await self.tools.locate(self.row) is None:
+            while await self.tools.locate(self.row) is None:
                 await self._doze(LOOK_S)
             return
         pause = BACKOFF_S[min(self.failures - 1, len(BACKOFF_S) - 1)]
@@ -340,7 +340,3 @@ class Module:
             await self.driver.reset()
         self.distrust(reason)
 
-
-async def _exists(path: str) -> bool:
-    # A stat() of a device node waits for its driver, and a driver may hang.
-    return await asyncio.to_thread(os.path.exists, path)

@@ -93,6 +93,13 @@ class Opened:
     sheet: Sheet
 
 
+class Locator(Protocol):
+    """Finds a module's ports."""
+
+    async def __call__(self, row: ModuleSettings) -> ModuleSettings | None:
+        """The row with its ports as they are now; None while the module is not there."""
+
+
 class Opener(Protocol):
     """Finds the driver for a port."""
 
@@ -110,6 +117,7 @@ class Tools:
     facts: Facts
     attempts: Attempts
     sound: Sound
+    locate: Locator
     opener: Opener
     dial: Callable[[Dial], OutgoingLeg]
     controller: tuple[str, int]

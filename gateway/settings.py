@@ -61,13 +61,23 @@ class CallSettings(_Section):
 
 
 class ModuleSettings(_Section):
-    """One module: its ports, and the number of the channel that it serves."""
+    """One module: its ports, and the number of the channel that it serves.
+
+    Either `at` (and `audio`) name the ports, or `usb` names the socket where the module is plugged ("1-1.4").
+    """
 
     channel: int = Field(ge=1, le=256)
-    at: str = Field(min_length=1)
+    at: str = ""
     audio: str = ""
+    usb: str = Field(default="", pattern=r"^(\d+-\d+(\.\d+)*)?$")
     driver: str = ""  # "" = ask the module
     gain_db: float = Field(default=0.0, ge=-20.0, le=20.0)
+
+    @model_validator(mode="after")
+    def _has_one_place(self) -> Self:
+        if bool(self.at) == bool(self.usb):
+            raise ValueError('name either at = "/dev/..." or usb = "1-1.4"')
+        return self
 
 
 class BoxSettings(_Section):
@@ -85,7 +95,7 @@ class BoxSettings(_Section):
 
     @model_validator(mode="after")
     def _each_channel_once(self) -> Self:
-        for field in ("channel", "at", "audio"):
+        for field in ("channel", "at", "audio", "usb"):
             values = [value for row in self.module if (value := getattr(row, field))]
             twice = sorted({str(value) for value in values if values.count(value) > 1})
             if twice:

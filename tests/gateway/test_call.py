@@ -29,6 +29,7 @@ from simrack.drivers.modems.base import (
 from simrack.gateway import calls_logic as logic
 from simrack.gateway import module as module_file
 from simrack.gateway.channel import Channel
+from simrack.gateway.discovery import locate
 from simrack.gateway.module import Module
 from simrack.gateway.ports import Opened, Tools
 from simrack.gateway.settings import BoxSettings, ModuleSettings
@@ -254,7 +255,7 @@ class Rig:
         clock = HandClock()
         self.clock = clock
         tools = Tools(
-            settings, clock, CountingIds(), self.books, self.books, self.sound, self.open, self.dial,
+            settings, clock, CountingIds(), self.books, self.books, self.sound, locate, self.open, self.dial,
             ("127.0.0.1", 5060),
         )  # fmt: skip
         self.states: list[ChannelState] = []
