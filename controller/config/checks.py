@@ -48,7 +48,8 @@ def check(file: RoutingFile, text: str, name: str) -> None:
 def unique_names(file: RoutingFile) -> Iterator[Mistake]:
     """Two entries of a kind never share a name."""
     kinds: dict[str, Iterable[str]] = {
-        kind: [entry.name for entry in getattr(file, kind)] for kind in ("site", "agreement", "plan", "sender")
+        kind: [entry.name for entry in getattr(file, kind)]
+        for kind in ("site", "agreement", "plan", "sender")
     }
     kinds["sim"] = [sim.iccid for sim in file.sim]
     kinds["pattern"] = [pattern.label for pattern in file.pattern]
@@ -96,7 +97,11 @@ def one_plan_per_sim(file: RoutingFile) -> Iterator[Mistake]:
             for j, value in enumerate(getattr(plan, key)):
                 other = owners.setdefault(f"{key} {value}", plan.name)
                 if other != plan.name:
-                    yield ("plan", i, key, j), f"{value} belongs to plan {other!r} already", "Keep it in one plan."
+                    yield (
+                        ("plan", i, key, j),
+                        f"{value} belongs to plan {other!r} already",
+                        "Keep it in one plan.",
+                    )
     for i, sim in enumerate(file.sim):
         other = owners.setdefault(f"sims {sim.iccid}", sim.plan)
         if other != sim.plan:
@@ -116,7 +121,11 @@ def lab_agreements(file: RoutingFile) -> Iterator[Mistake]:
     labs = {agreement.name for agreement in file.agreement if agreement.lab}
     for i, agreement in enumerate(file.agreement):
         if file.installation.class_ == "test-lab" and not agreement.lab:
-            yield ("agreement", i), "class test-lab takes lab agreements only", "Set lab = true, or declare another class."
+            yield (
+                ("agreement", i),
+                "class test-lab takes lab agreements only",
+                "Set lab = true, or declare another class.",
+            )
     for i, plan in enumerate(file.plan):
         if plan.agreement in labs:
             yield from _lab_cards(i, plan)
@@ -153,7 +162,11 @@ def one_legal_entity(file: RoutingFile) -> Iterator[Mistake]:
         first = first or sender.legal_name
         if _entity(sender.legal_name) != _entity(first):
             what = f"class {file.installation.class_} carries traffic of {first!r} only, not of {sender.legal_name!r}"
-            yield ("sender", i, "legal_name"), what, "Several customers need class multiple-customers and its licence."
+            yield (
+                ("sender", i, "legal_name"),
+                what,
+                "Several customers need class multiple-customers and its licence.",
+            )
 
 
 def _entity(name: str) -> str:

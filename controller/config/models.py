@@ -48,7 +48,9 @@ def _address(value: str) -> str:
     try:
         ipaddress.ip_network(host, strict=False)
     except ValueError as error:
-        raise ValueError(f'{value!r}: {error}; write "192.0.2.1", "192.0.2.0/24" or "192.0.2.1:5060"') from error
+        raise ValueError(
+            f'{value!r}: {error}; write "192.0.2.1", "192.0.2.0/24" or "192.0.2.1:5060"'
+        ) from error
     if port is not None and not 0 < port < 65536:
         raise ValueError(f"{value!r}: a port is 1 to 65535")
     return value

@@ -1,0 +1,211 @@
+"""What makes a candidate fall out: one ordered list of small named checks (routing: per candidate).
+
+A check returns why the candidate falls out, or "" when it may stay. The last check that took candidates out
+decides what a call without a route is told, so lasting reasons stand before passing ones.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC
+
+from simrack.controller.config.models import LAB_NETWORKS
+from simrack.controller.routing.pool import Option, Search
+from simrack.wire.causes import Cause
+from simrack.wire.channel import IN_CALL, LABELS, ChannelState
+
+# A box that is connected but says nothing for this long gets no calls (routing: not reporting).
+SILENT_S = 300.0
+MINUTE_MS = 60_000
+
+# States that pass by themselves soon: the channel is busy, not broken.
+_BUSY = IN_CALL | {ChannelState.USSD, ChannelState.SMS}
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the sender is told when this check took out the last candidates."""
+
+    sip: int
+    cause: int
+
+
+# Routing: a pattern, but every candidate fell out.
+FELL_OUT = Outcome(480, Cause.TEMPORARY_FAILURE)
+UNREACHABLE = Outcome(503, Cause.TEMPORARY_FAILURE)
+NO_CHANNEL = Outcome(503, Cause.NO_CIRCUIT)
+NOT_PERMITTED = Outcome(403, Cause.REJECTED)
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A named check. `name` is the stable reason code in records and metrics."""
+
+    name: str
+    title: str
+    fails: Callable[[Option, Search], str]
+    outcome: Outcome = FELL_OUT
+
+
+def plan_enabled(option: Option, _: Search) -> str:
+    return "" if option.plan.enabled else f"Plan {option.plan.name} is disabled."
+
+
+def sender_may_use_plan(option: Option, search: Search) -> str:
+    allowed = search.sender.plans
+    return (
+        "" if not allowed or option.plan.name in allowed else f"Plan {option.plan.name} is not this sender's."
+    )
+
+
+def agreement_valid(option: Option, search: Search) -> str:
+    zone = option.site.zone if option.site is not None else UTC
+    today = search.facts.now.astimezone(zone).date()
+    agreement = option.agreement
+    if today < agreement.valid_from:
+        return f"Agreement {agreement.name} begins on {agreement.valid_from}."
+    return (
+        f"Agreement {agreement.name} ended on {agreement.valid_until}."
+        if today > agreement.valid_until
+        else ""
+    )
+
+
+def agreement_use(option: Option, search: Search) -> str:
+    if search.sender.use in option.agreement.uses:
+        return ""
+    return f"Agreement {option.agreement.name} does not permit {search.sender.use}."
+
+
+def agreement_site(option: Option, _: Search) -> str:
+    site = option.box.site if option.box is not None else ""
+    if site in option.agreement.sites:
+        return ""
+    return f"Agreement {option.agreement.name} does not permit site {site or 'unknown'}."
+
+
+def lab_networks_only(option: Option, _: Search) -> str:
+    if not option.agreement.lab or option.channel.imsi.startswith(LAB_NETWORKS):
+        return ""
+    return "A lab agreement covers SIMs of test networks only."
+
+
+def site_emergency_choice(option: Option, _: Search) -> str:
+    if option.site is None:
+        return "The box's site is not configured."
+    return "" if option.site.emergency else f"Site {option.site.name} has no choice for emergency calls."
+
+
+def origin_permitted(option: Option, search: Search) -> str:
+    """Lawful use: without licensed termination, no call from another country."""
+    if "licensed-termination" in option.agreement.uses:
+        return ""
+    permitted = _origins(option)
+    if not permitted:
+        return ""
+    for what, country in (("sender", search.sender.country), ("calling number", search.calling_country)):
+        if country and country not in permitted:
+            return f"The {what} is from {country}; agreement {option.agreement.name} permits {', '.join(permitted)}."
+    return ""
+
+
+def _origins(option: Option) -> Sequence[str]:
+    """The agreement's origins, else the site's country; a lab network stands in no country."""
+    if option.agreement.origins or option.agreement.lab:
+        return option.agreement.origins
+    return (option.site.country,) if option.site is not None else ()
+
+
+def sim_enabled(option: Option, _: Search) -> str:
+    return "The SIM is disabled." if option.sim is not None and not option.sim.enabled else ""
+
+
+def box_reachable(option: Option, _: Search) -> str:
+    box = option.box
+    if box is None or not box.reachable:
+        return "The box can't be reached."
+    return "" if box.sip is not None else "The box has not told its SIP address."
+
+
+def box_alone(option: Option, _: Search) -> str:
+    return "Two boxes answer to this name." if option.box is not None and option.box.twin else ""
+
+
+def box_reports(option: Option, _: Search) -> str:
+    silent = option.box.silent_s if option.box is not None else 0.0
+    return f"The box has said nothing for {silent:.0f} s." if silent > SILENT_S else ""
+
+
+def channel_unmarked(option: Option, _: Search) -> str:
+    marks = ", ".join(mark.value for mark in option.channel.marks)
+    return f"The channel is {marks}." if marks else ""
+
+
+def channel_ready(option: Option, _: Search) -> str:
+    state = option.channel.state
+    return "" if state is ChannelState.READY or state in _BUSY else f"The channel is: {LABELS[state]}."
+
+
+def sim_registered(option: Option, _: Search) -> str:
+    # During a call some modules do not report registration; what is busy falls out below anyway.
+    busy = option.channel.state in _BUSY
+    return "" if option.channel.registered or busy else "The SIM is not registered."
+
+
+def answer_safe(option: Option, _: Search) -> str:
+    return "" if option.channel.answer_safe else "The module gives no proven answer signal."
+
+
+def sim_calls_day(option: Option, _: Search) -> str:
+    return _reached(option.plan.sim_calls_day, option.channel.calls_today, "calls today")
+
+
+def sim_minutes_day(option: Option, _: Search) -> str:
+    return _reached(option.plan.sim_minutes_day, option.channel.talk_ms_today // MINUTE_MS, "minutes today")
+
+
+def sim_minutes_month(option: Option, _: Search) -> str:
+    limit = option.plan.sim_minutes_month
+    return _reached(limit, option.channel.talk_ms_month // MINUTE_MS, "minutes this month")
+
+
+def _reached(limit: int | None, used: int, unit: str) -> str:
+    return f"The SIM reached its {limit} {unit}." if limit is not None and used >= limit else ""
+
+
+def channel_free(option: Option, _: Search) -> str:
+    if option.channel.reserved:
+        return "The channel is taken by a call that begins."
+    state = option.channel.state
+    return "" if state is ChannelState.READY else f"The channel is: {LABELS[state]}."
+
+
+def plan_concurrent(option: Option, search: Search) -> str:
+    limit, calls = option.plan.max_concurrent, search.fleet.plan_calls.get(option.plan.name, 0)
+    return (
+        f"Plan {option.plan.name} carries its {limit} calls." if limit is not None and calls >= limit else ""
+    )
+
+
+CHECKS: tuple[Check, ...] = (
+    Check("plan-enabled", "Plan enabled", plan_enabled),
+    Check("sender-plan", "Plan open to this sender", sender_may_use_plan),
+    Check("agreement-valid", "Agreement valid today", agreement_valid),
+    Check("agreement-use", "Agreement permits this use", agreement_use),
+    Check("agreement-site", "Agreement permits this site", agreement_site),
+    Check("agreement-lab", "Lab agreement on a test network", lab_networks_only),
+    Check("site-emergency", "Site has its emergency choice", site_emergency_choice),
+    Check("origin", "Agreement permits this origin", origin_permitted, NOT_PERMITTED),
+    Check("sim-enabled", "SIM enabled", sim_enabled),
+    Check("box-reachable", "Box reachable", box_reachable, UNREACHABLE),
+    Check("box-twin", "Box alone under its name", box_alone, UNREACHABLE),
+    Check("box-silent", "Box reports", box_reports, UNREACHABLE),
+    Check("channel-marks", "Channel not taken out of use", channel_unmarked),
+    Check("channel-ready", "Channel works", channel_ready),
+    Check("sim-registered", "SIM registered", sim_registered),
+    Check("answer-safe", "Module has a proven answer signal", answer_safe),
+    Check("sim-calls-day", "SIM below its calls of a day", sim_calls_day),
+    Check("sim-minutes-day", "SIM below its minutes of a day", sim_minutes_day),
+    Check("sim-minutes-month", "SIM below its minutes of a month", sim_minutes_month),
+    Check("channel-free", "Channel free", channel_free, NO_CHANNEL),
+    Check("plan-concurrent", "Plan below its calls at a time", plan_concurrent, NO_CHANNEL),
+)

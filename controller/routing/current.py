@@ -1,0 +1,39 @@
+"""The configuration in force, as one object whose snapshot is swapped whole."""
+
+from simrack.controller.fleet.view import FleetView
+from simrack.controller.routing.decide import decide
+from simrack.controller.routing.decision import CallFacts, Decision
+from simrack.controller.routing.table import RoutingTable
+
+
+class Routing:
+    """Router and list of senders for the call path; both always speak of the same version."""
+
+    def __init__(self, table: RoutingTable) -> None:
+        self.table = table
+
+    @property
+    def version(self) -> int:
+        return self.table.version
+
+    def swap(self, table: RoutingTable) -> None:
+        """Put another version in force; calls in progress keep what they were decided by."""
+        self.table = table
+
+    def decide(self, facts: CallFacts, fleet: FleetView) -> Decision:
+        return decide(facts, self.table, fleet)
+
+    def by_address(self, source: tuple[str, int]) -> str | None:
+        return self.table.by_address(source)
+
+    def may_challenge(self, source: tuple[str, int]) -> bool:
+        return self.table.may_challenge(source)
+
+    def secret_of(self, username: str, source: tuple[str, int]) -> str | None:
+        return self.table.secret_of(username, source)
+
+    def by_user(self, username: str) -> str | None:
+        return self.table.by_user(username)
+
+    def knows(self, source: tuple[str, int]) -> bool:
+        return self.table.knows(source)
