@@ -7,7 +7,7 @@ What can be judged within one entry is judged here, what needs two entries in `c
 import ipaddress
 from datetime import date
 from typing import Annotated, Literal, Self
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
 import phonenumbers
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
@@ -31,8 +31,10 @@ def _country(value: str) -> str:
 
 
 def _time_zone(value: str) -> str:
-    if value not in available_timezones():
-        raise ValueError(f'{value!r} is no time zone; write it as "Europe/Berlin"')
+    try:
+        ZoneInfo(value)
+    except (KeyError, ValueError, OSError) as error:
+        raise ValueError(f'{value!r} is no time zone; write it as "Europe/Berlin"') from error
     return value
 
 

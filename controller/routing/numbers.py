@@ -67,12 +67,16 @@ def emergency(cleaned: str, countries: frozenset[str]) -> bool:
     digits = cleaned.removeprefix("+")
     if len(digits) <= LONGEST_EMERGENCY and _emergency(digits, countries):
         return True
-    return any(
-        _emergency(digits.removeprefix(code), frozenset({country}))
-        for country in countries
-        if (code := _calling_code(country)) and 0 < len(digits) - len(code) <= LONGEST_EMERGENCY
-        and digits.startswith(code)
-    )  # fmt: skip
+    # An access code may stand before the country's: 00 in most of the world, 011 in North America.
+    forms = {digits, digits.removeprefix("00"), digits.removeprefix("011")}
+    return any(_behind_code(form, country) for form in forms for country in countries)
+
+
+def _behind_code(digits: str, country: str) -> bool:
+    code = _calling_code(country)
+    rest = digits.removeprefix(code)
+    short = code != "" and len(rest) < len(digits) and len(rest) <= LONGEST_EMERGENCY
+    return short and _emergency(rest, frozenset({country}))
 
 
 def dialled(number: Number, form: DialFormat, country: str) -> str:
