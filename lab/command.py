@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from simrack.lab.emulator.network import Timing
     from simrack.lab.emulator.oddities import Quirk
-    from simrack.lab.emulator.rack import Plan
 
 app = typer.Typer(help="The lab: an emulated mobile network with modules behind pseudo-terminals.", no_args_is_help=True)
 
@@ -29,29 +29,37 @@ def up(
     run: Annotated[Path | None, typer.Option(help="Folder for the ports; default: beside the state file.")] = None,
     port: Annotated[int, typer.Option(help="HTTP port on 127.0.0.1; 0 takes a free one.")] = 0,
     setup: Annotated[str, typer.Option(help="Seconds from SETUP to ringing, LOW-HIGH.")] = "0.3-1.5",
+    hardware_pace: Annotated[
+        bool, typer.Option("--hardware-pace", help="Boot and register as slowly as real modules.")
+    ] = False,
     faults: Annotated[float, typer.Option(min=0, help="Faults by chance, per module and hour.")] = 0.0,
 ) -> None:
     """Run network and modules alone, until SIGTERM or Ctrl-C."""
     import asyncio
 
     from simrack.lab.emulator.process import serve
+    from simrack.lab.emulator.rack import Plan
+    from simrack.wire import logs
 
-    plan = _plan(boxes, channels, seed, quirks or [], run or state.absolute().parent / f"{state.stem}.ports", setup)
+    logs.configure("lab")
+    folder = run or state.absolute().parent / f"{state.stem}.ports"
+    timing = _timing(setup, hardware_pace=hardware_pace)
+    seats = [(box, channel) for box in range(1, boxes + 1) for channel in range(1, channels + 1)]
+    plan = Plan(boxes, channels, folder, seed, timing, _quirks(quirks or [], seats))
     asyncio.run(serve(plan, state, port=port, faults_per_hour=faults))
 
 
-def _plan(boxes: int, channels: int, seed: int, quirks: list[str], folder: Path, setup: str) -> "Plan":
+def _timing(setup: str, *, hardware_pace: bool) -> "Timing":
     from simrack.lab.emulator.network import Timing
-    from simrack.lab.emulator.rack import Plan
 
     low, _, high = setup.partition("-")
     try:
         limits = (float(low), float(high or low))
     except ValueError:
         raise typer.BadParameter(f"{setup!r} is not LOW-HIGH, such as 0.3-1.5", param_hint="--setup") from None
-    seats = [(box, channel) for box in range(1, boxes + 1) for channel in range(1, channels + 1)]
     refuse = (min(limits[0], 0.3), min(limits[1], 0.8))
-    return Plan(boxes, channels, folder, seed, Timing(setup_s=limits, refuse_s=refuse), _quirks(quirks, seats))
+    timing = Timing(setup_s=limits, refuse_s=refuse)
+    return timing.at_hardware_pace() if hardware_pace else timing
 
 
 def _quirks(texts: list[str], seats: list[tuple[int, int]]) -> dict[tuple[int, int], "frozenset[Quirk]"]:

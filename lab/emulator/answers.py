@@ -1,6 +1,6 @@
 """What a module answers: information lines, a final result, and the words of the errors."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 # 27.007 clause 9.2, as far as a voice module meets them.
@@ -33,6 +33,17 @@ class Answer:
 
 
 OK = Answer()
+
+
+def joined(answers: Sequence[Answer]) -> Answer:
+    """Put the answers of one line together: all lines, the last result, all acts (V.250, 5.2.1)."""
+
+    def act() -> None:
+        for answer in answers:
+            answer.then()
+
+    lines = tuple(line for answer in answers for line in answer.lines)
+    return Answer(lines, answers[-1].final, act) if answers else OK
 
 
 def info(*lines: str) -> Answer:

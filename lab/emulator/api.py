@@ -41,6 +41,16 @@ class CallOrder(BaseModel):
     dtmf: str = Field(default="", pattern=r"^[0-9A-D*#]*$")
 
 
+class SignalOrder(BaseModel):
+    """The signal that a module receives, as the rssi of 27.007 +CSQ."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    box: str
+    channel: int
+    rssi: int = Field(ge=0, le=31)
+
+
 class QuirkOrder(BaseModel):
     """The quirks that a module shall have from now on."""
 
@@ -69,6 +79,7 @@ def make_app(lab: Lab) -> web.Application:
             web.post("/faults", api.fault),
             web.delete("/faults", api.clear),
             web.post("/quirks", api.quirks),
+            web.post("/signal", api.signal),
         ]
     )
     return app
@@ -106,10 +117,10 @@ class _Api:
         after = request.query.get("after", "0")
         first = int(after) if after.isdecimal() else 0
         rows = [row for row in self._lab.network.ledger.rows if row.number > first][-ROWS:]
-        return web.json_response([row.as_json() for row in rows])
+        return web.json_response([await row.as_json() for row in rows])
 
     async def call(self, request: web.Request) -> web.Response:
-        return web.json_response(self._row(request).as_json())
+        return web.json_response(await self._row(request).as_json())
 
     async def audio(self, request: web.Request) -> web.Response:
         """Return what one side heard, as WAV: side=landline (default) or side=mobile."""
@@ -124,7 +135,7 @@ class _Api:
         cause = request.query.get("cause", "16")
         for call in [call for call in self._lab.network.calls if call.row is row]:
             call.release(None, int(cause) if cause.isdecimal() else 16)
-        return web.json_response(row.as_json())
+        return web.json_response(await row.as_json())
 
     def _row(self, request: web.Request) -> Row:
         number = request.match_info["id"]
@@ -187,6 +198,11 @@ class _Api:
         order = await _body(request, QuirkOrder)
         self._module(order.box, order.channel).set_quirks(order.quirks)
         return web.json_response({"quirks": sorted(order.quirks)})
+
+    async def signal(self, request: web.Request) -> web.Response:
+        order = await _body(request, SignalOrder)
+        self._module(order.box, order.channel).receive(order.rssi)
+        return web.json_response({"rssi": order.rssi})
 
     def _module(self, box: str, channel: int) -> Module:
         module = self._lab.modules.get((box, channel))

@@ -94,13 +94,13 @@ def _one_way(module: Module, fault: Fault) -> None:
 
 def _denied(module: Module, fault: Fault) -> None:
     module.denied = True
-    module.drop_calls(OUT_OF_ORDER)
+    module.handset.lose_signal(OUT_OF_ORDER)
     module.search()
 
 
 def _no_service(module: Module, fault: Fault) -> None:
     module.no_service = True
-    module.drop_calls(OUT_OF_ORDER)
+    module.handset.lose_signal(OUT_OF_ORDER)
     module.search()
 
 
@@ -115,7 +115,7 @@ def _sim_pin(module: Module, fault: Fault) -> None:
 
 
 def _call_drop(module: Module, fault: Fault) -> None:
-    module.drop_calls(fault.code or OUT_OF_ORDER)
+    module.handset.lose_signal(fault.code or OUT_OF_ORDER)
 
 
 _BEGIN: Mapping[str, Callable[[Module, Fault], None]] = {

@@ -3,6 +3,7 @@
 Durations come from the monotonic clock, so that tests may hold the product's records against them.
 """
 
+import asyncio
 import io
 import wave
 from collections import deque
@@ -10,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from simrack.lab.emulator.listen import Heard, Recorder
+from simrack.lab.emulator.listen import Heard, Recorder, judge
 from simrack.lab.emulator.tones import RATE
 from simrack.wire.ports import Clock, iso_ms
 
@@ -57,18 +58,20 @@ class Row:
             return 0
         return round((self.released.mono - self.answered.mono) * 1000)
 
-    def heard(self) -> tuple[Heard, Heard]:
+    async def heard(self) -> tuple[Heard, Heard]:
         """Return what came from the mobile and what went to it; once released it does not change any more."""
         if self.figures is not None:
             return self.figures
-        figures = self.from_mobile.heard(), self.to_mobile.heard()
-        if self.released is not None:
+        over = self.released is not None
+        # A transform takes ms, and the ticker must not wait for it.
+        figures = await asyncio.to_thread(_judge_both, self.from_mobile.telling(), self.to_mobile.telling())
+        if over:
             self.figures = figures
         return figures
 
-    def as_json(self) -> dict[str, Any]:
+    async def as_json(self) -> dict[str, Any]:
         """Render the row as the HTTP interface shows it."""
-        up, down = self.heard()
+        up, down = await self.heard()
         return {
             "id": self.number,
             "direction": self.direction,
@@ -96,6 +99,10 @@ class Row:
         }
 
 
+def _judge_both(up: bytes, down: bytes) -> tuple[Heard, Heard]:
+    return judge(up), judge(down)
+
+
 def _text(moment: Moment | None) -> str | None:
     return None if moment is None else iso_ms(moment.utc)
 
@@ -107,7 +114,8 @@ class Ledger:
         self._clock = clock
         self._count = 0
         self.rows: deque[Row] = deque(maxlen=KEEP_ROWS)
-        self._voices: deque[Row] = deque()
+        self._voices: asyncio.Queue[Row] = asyncio.Queue()
+        self._crowded = asyncio.Event()
 
     def now(self) -> Moment:
         return Moment(self._clock.utc(), self._clock.monotonic())
@@ -119,14 +127,22 @@ class Ledger:
         return row
 
     def close(self, row: Row, cause: int, released_by: str) -> None:
-        """Note the release; the voice of the oldest call is dropped when too many are kept."""
+        """Note the release."""
         row.released, row.cause, row.released_by = self.now(), cause, released_by
-        self._voices.append(row)
-        if len(self._voices) > KEEP_VOICES:
-            oldest = self._voices.popleft()
-            oldest.heard()
-            oldest.from_mobile.forget()
-            oldest.to_mobile.forget()
+        self._voices.put_nowait(row)
+        if self._voices.qsize() > KEEP_VOICES:
+            self._crowded.set()
+
+    async def run(self) -> None:
+        """Drop the voice of the oldest calls when too many are kept, after a last look at it."""
+        while True:
+            await self._crowded.wait()
+            self._crowded.clear()
+            while self._voices.qsize() > KEEP_VOICES:
+                oldest = self._voices.get_nowait()
+                await oldest.heard()
+                oldest.from_mobile.forget()
+                oldest.to_mobile.forget()
 
     def row(self, number: int) -> Row | None:
         return next((row for row in self.rows if row.number == number), None)

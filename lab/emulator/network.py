@@ -9,7 +9,7 @@ import itertools
 import random
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import structlog
@@ -37,10 +37,14 @@ class Timing:
     setup_s: tuple[float, float] = (0.3, 1.5)  # SETUP to ALERTING
     refuse_s: tuple[float, float] = (0.3, 0.8)  # SETUP to a refusal
     register_s: float = 1.0
-    usb_return_s: float = 2.5  # a module that reset comes back on USB; a real EC25 takes 11 to 15 s
+    usb_return_s: float = 2.5  # a module that reset comes back on USB
     sim_ready_s: float = 0.4
     ring_period_s: float = 3.0
     answer_s: float = 0.004  # a module's usual time to answer a command
+
+    def at_hardware_pace(self) -> "Timing":
+        """Return the same as slow as hardware: an EC25 is back on USB after 11 to 15 s."""
+        return replace(self, register_s=6.0, usb_return_s=13.0, sim_ready_s=3.0)
 
 
 class End(Protocol):
@@ -227,7 +231,12 @@ class Network:
             loop.call_later(self.between(self.timing.setup_s), self._setup, call)
 
     def _setup(self, call: Call) -> None:
-        if call.state == "setup":
+        if call.state != "setup":
+            return
+        subscriber = self.subscribers.get(call.row.called)
+        if subscriber is not None and subscriber.end is not call.called:
+            call.release(None, ABSENT)  # it left the network while the call was on its way
+        else:
             call.called.offered(call)
 
     def speaking(self, call: Call) -> None:

@@ -157,7 +157,7 @@ class Landline:
         return next(self._voice)
 
     def hear(self, call: Call, frame: bytes) -> None:
-        if self.behaviour.behaviour == "echo":
+        if self.behaviour.behaviour == "echo" and call.state == "active":
             self._echo.append(frame)
 
     def _later(self, delay: float, act: Callable[..., None], *args: object) -> None:

@@ -88,6 +88,7 @@ class Lab:
         await asyncio.to_thread(self.plan.folder.mkdir, parents=True, exist_ok=True)
         async with asyncio.TaskGroup() as group:
             group.create_task(self.network.run(), name="lab network")
+            group.create_task(self.network.ledger.run(), name="lab ledger")
             for module in self.modules.values():
                 group.create_task(module.run(), name=f"lab module {module.seat}")
             for module in self.modules.values():

@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import math
 import os
 import re
 import tty
+from array import array
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -116,6 +118,22 @@ class Bench:
                     await asyncio.sleep(0.005)
         except TimeoutError:
             raise AssertionError(f"not true in time: {what}") from None
+
+
+def tone(hz: float, frames: int) -> list[bytes]:
+    """Return 20 ms frames of a tone at -15 dB."""
+    whole = array("h", (round(8000 * math.sin(2 * math.pi * hz * n / 8000)) for n in range(160 * frames)))
+    return [whole[start : start + 160].tobytes() for start in range(0, len(whole), 160)]
+
+
+async def speak(audio: Port, frames: list[bytes]) -> None:
+    """Write frames in real time, 80 ms ahead, however late single steps come."""
+    loop = asyncio.get_running_loop()
+    due = loop.time() - 0.08
+    for frame in frames:
+        audio.write(frame)
+        due += 0.02
+        await asyncio.sleep(max(0.0, due - loop.time()))
 
 
 Maker = Callable[..., Awaitable[Bench]]

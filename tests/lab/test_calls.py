@@ -1,11 +1,9 @@
 """Calls from a module, seen at the port by a client that shares no code with the product, and in the ledger."""
 
 import asyncio
-import math
-from array import array
 
 import pytest
-from lab.bench import Bench, Maker
+from lab.bench import Bench, Maker, speak, tone
 
 from simrack.lab.emulator.ledger import Row
 from simrack.lab.emulator.listen import judge
@@ -87,11 +85,6 @@ async def test_talk_time_is_the_time_between_answer_and_release(bench: Bench) ->
     assert (row.cause, row.released_by) == (16, "called")
 
 
-def tone(hz: float, frames: int) -> list[bytes]:
-    whole = array("h", (round(8000 * math.sin(2 * math.pi * hz * n / 8000)) for n in range(160 * frames)))
-    return [whole[start : start + 160].tobytes() for start in range(0, len(whole), 160)]
-
-
 async def test_voice_flows_both_ways_in_real_time(bench: Bench) -> None:
     """Silence, noise or a wrong pace in one direction would make every voice test meaningless."""
     number = bench.lab.numbers.set("", Behaviour(tone_hz=1230, answer_after_s=0))
@@ -100,15 +93,13 @@ async def test_voice_flows_both_ways_in_real_time(bench: Bench) -> None:
     await port.match('"ccinfo",2,0,0')
     audio.got.clear()
     begin = asyncio.get_running_loop().time()
-    for frame in tone(870, 30):
-        audio.write(frame)
-        await asyncio.sleep(0.02)
+    await speak(audio, tone(870, 30))
     pace = len(audio.got) / 16000 / (asyncio.get_running_loop().time() - begin)
     assert 0.9 < pace < 1.1
     heard = judge(bytes(audio.got[-8000:]))
     assert heard.hz == pytest.approx(1230, abs=1)
     await port.ask("ATH")
-    up, down = (await released(bench)).heard()
+    up, down = await (await released(bench)).heard()
     assert up.hz == pytest.approx(870, abs=1)
     assert down.hz == pytest.approx(1230, abs=1)
     assert up.dbfs == pytest.approx(-15.3, abs=1.5)
@@ -140,9 +131,7 @@ async def test_echo_returns_what_was_said(bench: Bench) -> None:
     port, audio = await bench.ready_at(), bench.audio()
     await port.ask(f"ATD{number};")
     await port.match('"ccinfo",2,0,0')
-    for frame in tone(660, 30):
-        audio.write(frame)
-        await asyncio.sleep(0.02)
+    await speak(audio, tone(660, 30))
     assert judge(bytes(audio.got[-3200:])).hz == pytest.approx(660, abs=2)
 
 
@@ -172,9 +161,7 @@ async def test_module_calls_module(make_bench: Maker) -> None:
     await one.match('"ccinfo",2,0,0')
     audio = bench.audio(2)
     sender = bench.audio(1)
-    for frame in tone(1510, 20):
-        sender.write(frame)
-        await asyncio.sleep(0.02)
+    await speak(sender, tone(1510, 20))
     assert judge(bytes(audio.got[-3200:])).hz == pytest.approx(1510, abs=2)
     await two.ask("ATH")
     await one.match("\r\nNO CARRIER\r\n")

@@ -141,7 +141,7 @@ def _set_function(module: Module, function: int) -> Answer:
     if function == before:
         return OK
     if function != 1:
-        module.drop_calls(27)
+        module.handset.lose_signal(27)
         return Answer(then=module.search)
     return Answer(then=module.card_up if before == 0 else module.search)
 

@@ -54,15 +54,21 @@ def _refuse_dial(module: Module) -> None:
 async def _dial_and_wait(module: Module, leg: Leg, *, hide: bool) -> Answer:
     """+COLP=1: the answer to ATD comes when the call is answered or has failed (27.007, 7.8)."""
     leg.waiting_result = asyncio.get_running_loop().create_future()
+    module.waiting_dial = leg
     module.handset.set_up(leg, hide=hide)
-    result = await leg.waiting_result
+    try:
+        result = await leg.waiting_result
+    finally:
+        module.waiting_dial = None
     lines = (f'+COLP: "{leg.number}",{leg.kind},,,',) if result == "OK" else ()
     return Answer(lines, result)
 
 
 @command("A")
 def _answer(module: Module, command: Command) -> Answer:
-    return OK if module.handset.answer() else Answer(final="NO CARRIER")
+    if not module.handset.ringing:
+        return Answer(final="NO CARRIER")
+    return Answer(then=module.handset.answer)
 
 
 @command("H", "+CHUP")

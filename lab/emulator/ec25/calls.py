@@ -18,7 +18,7 @@ ACTIVE, HELD, DIALLING, ALERTING, INCOMING, WAITING = range(6)
 RELEASED = -1
 _DSCI = {ACTIVE: 3, HELD: 1, DIALLING: 2, ALERTING: 7, INCOMING: 4, WAITING: 5, RELEASED: 6}
 _RESULTS = {BUSY: "BUSY", NO_RESPONSE: "NO ANSWER", NO_ANSWER: "NO ANSWER"}
-REJECTED = 21
+REJECTED, NO_NETWORK = 21, 38
 #: Index 1 belongs to the permanent LTE data bearer (at-dialects, 4.2).
 FIRST_INDEX = 2
 #: Voice from the host: begin to play with 40 ms in hand, ask it to pause at 200 ms, drop from 400 ms on.
@@ -88,6 +88,7 @@ class Handset:
         self.last_cause = "No cause information available"
         self.last_number = 0
         self.one_way = ""
+        self.frozen = False  # fault: the module hangs, voice and all
         self._uplink = bytearray()
         self._primed = self._paused = False
         self.dropped_frames = self.starved_frames = 0
@@ -105,17 +106,23 @@ class Handset:
 
     def set_up(self, leg: Leg, *, hide: bool) -> None:
         """Send SETUP to the network, unless the host hung up meanwhile."""
-        if leg in self.legs:
-            self._notify(leg)
+        if leg not in self.legs:
+            return
+        self._notify(leg)
+        if self.subscriber.end is not self:
+            self._finish(leg, NO_NETWORK)
+        else:
             leg.call = self.network.dial(self.subscriber, self, leg.number, hide=hide)
 
-    def answer(self) -> bool:
-        """Answer the ringing call; False when there is none."""
+    @property
+    def ringing(self) -> bool:
+        return self._in_state(INCOMING) is not None
+
+    def answer(self) -> None:
+        """Answer the ringing call, if it still rings."""
         leg = self._in_state(INCOMING)
-        if leg is None or leg.call is None:
-            return False
-        leg.call.answer()
-        return True
+        if leg is not None and leg.call is not None:
+            leg.call.answer()
 
     def hang_up(self, cause: int = 16) -> int:
         """End every call, reject one that rings; returns how many there were."""
@@ -127,6 +134,7 @@ class Handset:
     def end(self, leg: Leg, cause: int) -> None:
         self.last_cause, self.last_number = "Client ended call", cause
         self._drop(leg)
+        self._settle(leg, "NO CARRIER")
         if leg.call is not None:
             leg.call.release(self, cause)
         # Own hang-up brings the call notices but no NO CARRIER (at-dialects, 4.3).
@@ -205,21 +213,27 @@ class Handset:
         self._stop_ringing(leg)
         self._empty()
         self._move(leg, ACTIVE)
-        if leg.waiting_result is not None and not leg.waiting_result.done():
-            leg.waiting_result.set_result("OK")
+        self._settle(leg, "OK")
 
     def released(self, call: Call, cause: int) -> None:
-        leg = self._leg_of(call)
-        if leg is None:
-            return
+        if (leg := self._leg_of(call)) is not None:
+            self._finish(leg, cause)
+
+    def _finish(self, leg: Leg, cause: int) -> None:
         self._drop(leg)
         self.last_cause, self.last_number = CEER.get(cause, f"Cause {cause}"), cause
         self._notify(leg)
         result = self._result(leg, cause)
-        if leg.waiting_result is not None and not leg.waiting_result.done():
-            leg.waiting_result.set_result(result)
-        elif Quirk.NO_NO_CARRIER not in self.quirks:
+        if not self._settle(leg, result) and Quirk.NO_NO_CARRIER not in self.quirks:
             self._urc(result)
+
+    @staticmethod
+    def _settle(leg: Leg, result: str) -> bool:
+        """Give ATD its late result under +COLP=1; False where it has long had one."""
+        if leg.waiting_result is None or leg.waiting_result.done():
+            return False
+        leg.waiting_result.set_result(result)
+        return True
 
     def _result(self, leg: Leg, cause: int) -> str:
         if leg.incoming or Quirk.PLAIN_NO_CARRIER in self.quirks or leg.state == ACTIVE:
@@ -230,7 +244,7 @@ class Handset:
 
     def from_host(self, data: bytes) -> None:
         """Take what the host wrote to the audio port; without a call it goes nowhere."""
-        if not self._voice_on() or not self.legs:
+        if not self._voice_on() or not self.legs or self.frozen:
             return
         self._uplink += data
         if len(self._uplink) > FULL:
@@ -241,7 +255,7 @@ class Handset:
 
     def say(self, call: Call) -> bytes:
         leg = self._leg_of(call)
-        if leg is None or leg.state != ACTIVE or not self._voice_on():
+        if leg is None or leg.state != ACTIVE or self.frozen or not self._voice_on():
             return SILENCE
         frame = self._next_frame()
         return SILENCE if self.one_way in ("to_mobile", "none") else frame
@@ -261,7 +275,7 @@ class Handset:
 
     def hear(self, call: Call, frame: bytes) -> None:
         leg = self._leg_of(call)
-        if leg is None or leg.state in (HELD, WAITING, INCOMING):
+        if leg is None or self.frozen or leg.state in (HELD, WAITING, INCOMING):
             return
         frame = SILENCE if self.one_way in ("from_mobile", "none") else frame
         if self.settings.tone_detection and leg.state == ACTIVE and (key := leg.ear.hear(frame)):
@@ -282,12 +296,19 @@ class Handset:
 
     # -- bookkeeping
 
+    def lose_signal(self, cause: int) -> None:
+        """End every call as when the radio link is gone; the network learns of it at once."""
+        for leg in list(self.legs):
+            if leg.call is not None:
+                leg.call.release(None, cause)
+            else:
+                self._finish(leg, cause)
+
     def lose_all(self) -> None:
         """Forget every call without a word: the module reset, or lost its power."""
         for leg in list(self.legs):
             self._drop(leg)
-            if leg.waiting_result is not None:
-                leg.waiting_result.cancel()
+            self._settle(leg, "NO CARRIER")
 
     def _drop(self, leg: Leg) -> None:
         self._stop_ringing(leg)

@@ -13,8 +13,8 @@ from pathlib import Path
 import structlog
 
 from simrack.lab.emulator.answers import NUMERIC as NUMERIC_RESULTS
-from simrack.lab.emulator.answers import OK, Answer, Cme, Cms, Refused, result_of
-from simrack.lab.emulator.ec25.calls import Handset
+from simrack.lab.emulator.answers import Answer, Cme, Cms, Refused, joined, result_of
+from simrack.lab.emulator.ec25.calls import Handset, Leg
 from simrack.lab.emulator.ec25.registry import COMMANDS
 from simrack.lab.emulator.ec25.state import DENIED, HOME, IDLE, SEARCHING, Card, Identity, Kept, Settings
 from simrack.lab.emulator.line import BadLine, Command, split
@@ -25,7 +25,7 @@ from simrack.lab.emulator.pty import Pty
 #: A command line longer than this is refused whole, as V.250 allows.
 LINE_LIMIT = 2048
 LATE_S = (0.2, 0.8)
-ESC, CTRL_Z, CR, LF = 0x1B, 0x1A, 0x0D, 0x0A
+ESC, CTRL_Z, CR, LF, SLASH = 0x1B, 0x1A, 0x0D, 0x0A, 0x2F
 
 
 class Module:
@@ -55,16 +55,27 @@ class Module:
         self.denied = self.no_service = False
         self.stat = IDLE
         self.up = asyncio.Event()
-        self.silent = self.garbled = self.flooding = False  # faults
+        self.garbled = self.flooding = False  # faults
         self.dial_errors = self.dial_silences = self.lost_answers = self.late_answers = 0
         self.dial_error_code: int | None = None
         self.late_s = 0.0
         self.prompt: Callable[[bytes | None], Answer] | None = None
+        self.waiting_dial: Leg | None = None
         self._lines: asyncio.Queue[str | bytes | None] = asyncio.Queue()
         self._typed = bytearray()
+        self._last_line = "AT"
         self._down: asyncio.Future[tuple[str, float]] | None = None
         self._timers: set[asyncio.TimerHandle] = set()
         self.log = structlog.get_logger(__name__).bind(box=seat[0], channel=seat[1])
+
+    @property
+    def silent(self) -> bool:
+        """Whether the module hangs: it takes nothing in and puts nothing out."""
+        return self.handset.frozen
+
+    @silent.setter
+    def silent(self, hangs: bool) -> None:
+        self.handset.frozen = hangs
 
     # -- life
 
@@ -181,15 +192,9 @@ class Module:
         if present:
             self.later(self.network.timing.sim_ready_s, self.card_up)
             return
-        self.drop_calls(OUT_OF_ORDER)
+        self.handset.lose_signal(OUT_OF_ORDER)
         self.urc("+CPIN: NOT READY")
         self.search()
-
-    def drop_calls(self, cause: int) -> None:
-        """End all calls as the network does when the radio link is gone."""
-        for leg in list(self.handset.legs):
-            if leg.call is not None:
-                leg.call.release(None, cause)
 
     def search(self) -> None:
         """Leave the network and look for it again; the result comes as registration notices."""
@@ -233,19 +238,37 @@ class Module:
     def registered(self) -> bool:
         return self.stat == HOME
 
+    def receive(self, rssi: int) -> None:
+        """Take another signal strength; told when +QINDCFG="csq" is on."""
+        self.rssi = rssi
+        if self.settings.indications["csq"]:
+            self.urc(f'+QIND: "csq",{rssi},99')
+
     # -- octets in
 
     def _octets(self, data: bytes) -> None:
         if self.silent:
             return
+        if self.waiting_dial is not None:
+            data = self._abort_dial(data)
         if self.settings.echo and self.prompt is None:
             self.at.write(data)
         for octet in data:
             self._octet(octet)
 
+    def _abort_dial(self, data: bytes) -> bytes:
+        """Give up ATD under +COLP=1 at the next character, which is used up (V.250, 5.6.1)."""
+        rest = data.lstrip(b"\r\n")
+        if rest and self.waiting_dial is not None:
+            self.handset.end(self.waiting_dial, 16)
+        return rest[1:]
+
     def _octet(self, octet: int) -> None:
         if self.prompt is not None:
             self._prompted(octet)
+        elif octet == SLASH and self._typed.upper() == b"A":
+            self._typed.clear()
+            self._lines.put_nowait(self._last_line)
         elif octet == CR:
             line, self._typed = self._typed.decode("latin-1"), bytearray()
             self._lines.put_nowait(line)
@@ -269,6 +292,7 @@ class Module:
         while True:
             line = await self._lines.get()
             if isinstance(line, str):
+                self._last_line = line  # for A/ (V.250, 5.2.4)
                 answer = await self._execute(line)
             else:
                 answer = self._finish_prompt(line)
@@ -289,17 +313,15 @@ class Module:
         start = line.upper().find("AT")
         if start < 0:
             return None
-        lines: list[str] = []
-        last = OK
+        answers: list[Answer] = []
         try:
             for command in split(line[start + 2 :]):
-                last = await self._one(command)
-                lines += last.lines
-                if last.final != "OK":
+                answers.append(await self._one(command))
+                if answers[-1].final != "OK":
                     break
         except (Cme, Cms, Refused, BadLine) as error:
-            return Answer(tuple(lines), result_of(error, self.settings.cmee))
-        return Answer(tuple(lines), last.final, last.then)
+            answers.append(Answer((), result_of(error, self.settings.cmee)))
+        return joined(answers)
 
     async def _one(self, command: Command) -> Answer:
         handler = COMMANDS.get(command.name)
