@@ -56,9 +56,14 @@ class Controller:
     """One controller process."""
 
     def __init__(
-        self, settings: ControllerSettings, clock: Clock, ids: Ids, make_bus: MakeBus | None = None
+        self,
+        settings: ControllerSettings,
+        clock: Clock,
+        ids: Ids,
+        make_bus: MakeBus | None = None,
+        software: str = "",
     ) -> None:
-        self.settings, self.clock, self.ids = settings, clock, ids
+        self.settings, self.clock, self.ids, self.software = settings, clock, ids, software
         self.make_bus = make_bus or (lambda name, last: MqttBus(settings.mqtt.url, name, will=last))
         self.stopping = asyncio.Event()
 
@@ -190,16 +195,13 @@ class _Rooms:
             log.warning("calls of an earlier run were closed as lost", calls=len(left))
         self._fleet.load_usage(await asyncio.to_thread(usage_from_records, url, now), now)
         await self._first_config()
-        self._link.config_version, self._link.software = (
-            self._routing.version,
-            f"simrack {version('simrack')}",
-        )
+        self._link.config_version, self._link.software = self._routing.version, self._owner.software
 
     async def _first_config(self) -> None:
         try:
             table = await self._load_config("start")
         except UserError as error:
-            table = await asyncio.to_thread(self._configuration.in_force)
+            table = await asyncio.to_thread(self._table_in_force)
             if table is EMPTY:
                 raise
             log.error("the routing file was rejected; the version before stays", error=str(error))
@@ -214,7 +216,13 @@ class _Rooms:
         if path is not None:
             realm = self._settings.sip.realm
             await import_file(path, self._store, self._configuration, realm=realm, actor=actor)
-        return await asyncio.to_thread(self._configuration.in_force)
+        return await asyncio.to_thread(self._table_in_force)
+
+    def _table_in_force(self) -> RoutingTable:
+        table = self._configuration.in_force()
+        # Zone files are read here, in a thread, and kept: the call path must not touch the disk.
+        self._zones = tuple(site.zone for site in table.sites.values())
+        return table
 
     def _sip_stack(self) -> SipStack:
         return SipStack(
@@ -333,11 +341,13 @@ def one_at_a_time(folder: Path) -> Iterator[None]:
 def run(settings: ControllerSettings, ready: Callable[[dict[str, Any]], None]) -> None:
     """The whole process: its lock, its signals, its end. Raises `UserError`."""
     with one_at_a_time(settings.data):
-        asyncio.run(_serve(settings, ready))
+        asyncio.run(_serve(settings, ready, f"simrack {version('simrack')}"))
 
 
-async def _serve(settings: ControllerSettings, ready: Callable[[dict[str, Any]], None]) -> None:
-    controller = Controller(settings, SystemClock(), SystemIds())
+async def _serve(
+    settings: ControllerSettings, ready: Callable[[dict[str, Any]], None], software: str
+) -> None:
+    controller = Controller(settings, SystemClock(), SystemIds(), software=software)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, controller.stop)
