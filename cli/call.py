@@ -123,9 +123,10 @@ class TestCall:
             leg.hang_up(int(causes.Cause.NORMAL))
         finally:
             run.cancel()
-            await asyncio.gather(run, return_exceptions=True)
+            # Before any await: the end of the call cancels this task too.
             self.report.heard_hz, self.report.heard_dbfs = talker.heard_tone(1.0)
             self.report.digits_heard = "".join(talker.digits)
+            await asyncio.gather(run, return_exceptions=True)
 
 
 def place_call(
