@@ -17,6 +17,7 @@ FADE_MS = 60
 JOIN_MS = 4
 NOISE_CEILING_DBFS = -50.0
 NOISE_FLOOR_DBFS = -75.0
+RISE_DB = 0.02  # of the noise estimate in each frame: 1 dB a second, so that speech does not lift it
 
 
 @cache
@@ -77,8 +78,11 @@ class Concealer:
 
     def heard_level(self, dbfs: float) -> None:
         """Follow the level of the pauses: down at once, up slowly."""
-        bounded = max(NOISE_FLOOR_DBFS, min(NOISE_CEILING_DBFS, dbfs))
-        self.noise_dbfs = min(bounded, self.noise_dbfs + 0.02)
+        self.told_level(min(dbfs, self.noise_dbfs + RISE_DB))
+
+    def told_level(self, dbfs: float) -> None:
+        """Take over the level of the pauses as the sender states it."""
+        self.noise_dbfs = max(NOISE_FLOOR_DBFS, min(NOISE_CEILING_DBFS, dbfs))
 
     def _remember(self, pcm: bytes) -> None:
         self._past = (self._past + pcm)[-len(self._past) :]

@@ -149,7 +149,7 @@ class Playout:
 
     def pause_noise(self, dbov: int) -> None:
         """A comfort-noise packet (RFC 3389): the level of the other side's pauses."""
-        self._conceal.heard_level(float(-dbov))
+        self._conceal.told_level(float(-dbov))
 
     def pull(self, count: int) -> bytes:
         """The next `count` samples, whatever has come."""
