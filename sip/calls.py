@@ -335,12 +335,11 @@ class SipOutgoingLeg(SipLeg):
 
     def refused(self, status: int, words: str, packet: Packet | None) -> None:
         self._stop_timers()
-        told = _reason(packet)
-        if self._asked is not None:
-            self._failed(status, *self._asked, "local", packet, no_response=packet is None)
-            return
-        cause, text = told or (cause_of(status), words)
-        self._failed(status, cause, text or words, "remote", packet, no_response=packet is None)
+        # Time that ran out after a first response is ours, but tells nothing against the host.
+        silent = packet is None and self.stage is Stage.NEW
+        cause, text = self._asked or _reason(packet) or (cause_of(status), words)
+        side: Side = "local" if self._asked or packet is None else "remote"
+        self._failed(status, cause, text or words, side, packet, no_response=silent)
 
     def _end(self, event: Failed | Disconnected) -> None:
         self._stop_timers()
@@ -379,7 +378,7 @@ class SipOutgoingLeg(SipLeg):
 
     def _no_farewell(self) -> None:
         cause, text = self._asked or (int(Cause.NORMAL), "")
-        self._failed(487, cause, text, "local", no_response=True)
+        self._failed(487, cause, text, "local")
 
     def _stop_timers(self) -> None:
         for timer in (self._silence, self._patience, self._farewell):

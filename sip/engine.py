@@ -61,7 +61,7 @@ from sippy.UaStateFailed import UaStateFailed
 from sippy.Udp_server import Udp_server_opts
 
 from simrack.sip.errors import AlreadyOpen, LibraryChanged, NotOpen
-from simrack.sip.forms import Order, body_of, headers_of, in_dialog, is_address, reachable
+from simrack.sip.forms import Order, body_of, from_ids, headers_of, in_dialog, is_address, reachable
 from simrack.sip.legs import DialogIds, Headers
 from simrack.sip.ports import Address, Front, Sink
 from simrack.sip.screen import ALLOW, Packet, Refusal, encode, reply, screen
@@ -236,7 +236,7 @@ class Manager(SipTransactionManager):
             reachable(request, ra.address)
         except Exception as error:  # noqa: BLE001 - the parser raises whatever it stumbles on
             # The screen should have caught it; what it let through is a bad request all the same.
-            log.info("sip request unreadable", source=ra.address, error=repr(error))
+            log.debug("sip request unreadable", source=ra.address, error=repr(error))
             refusal = Refusal(400, "Bad Request", "parser") if packet.method != "ACK" else None
             self._refuse(packet, refusal, ra.address, checksum)
             return
@@ -255,7 +255,7 @@ class Manager(SipTransactionManager):
             tid = response.getTId(True, True)
             reachable(response, ra.address)
         except Exception as error:  # noqa: BLE001 - as above
-            log.info("sip response unreadable", source=ra.address, error=repr(error))
+            log.debug("sip response unreadable", source=ra.address, error=repr(error))
             self._front.suspect(ra.address, "parser")
             return
         response.packet, response.rtime = packet, rtime
@@ -741,6 +741,12 @@ class Engine:
     def dial(self, sink: Sink, to: Address, username: str, password: str) -> Agent:
         """A dialog for a call that we place; `Agent.dial` sends the INVITE."""
         return Agent(self.manager, sink, self._ids.token(8), to, username, password)
+
+    def bye(self, dialog: DialogIds, headers: Headers) -> None:
+        """End a dialog that the library has no object for (RFC 3261 12.2.1.1)."""
+        request = from_ids("BYE", dialog, self._user_agent)
+        request.appendHeaders(headers_of(headers))
+        self.manager.newTransaction(request)
 
     def _tick(self) -> None:
         ED2.last_ts = MonoTime()

@@ -6,15 +6,26 @@ from typing import Self
 
 from sippy.CCEvents import CCEventTry
 from sippy.MsgBody import MsgBody
+from sippy.SipAddress import SipAddress
+from sippy.SipCallId import SipCallId
 from sippy.SipContentType import SipContentType
+from sippy.SipFrom import SipFrom
 from sippy.SipGenericHF import SipGenericHF
 from sippy.SipHeader import SipHeader
 from sippy.SipMsg import SipMsg
 from sippy.SipRequest import SipRequest
 from sippy.SipResponse import SipResponse
+from sippy.SipRoute import SipRoute
+from sippy.SipTo import SipTo
+from sippy.SipURL import SipURL
 from sippy.UA import UA
 
+from simrack.sip.legs import DialogIds
 from simrack.sip.ports import Address
+
+# Requests may have followed the answer, when the identifiers were stored; a gap in CSeq is allowed, a step back
+# is not (RFC 3261 12.2.2).
+CSEQ_MARGIN = 1000
 
 
 class Order(CCEventTry):
@@ -84,6 +95,25 @@ def is_address(host: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def from_ids(method: str, dialog: DialogIds, user_agent: str) -> SipRequest:
+    """A request inside a dialog of which only the stored identifiers are left."""
+    host, _, port = dialog.remote_address.rpartition(":")
+    if not (dialog.local_tag and dialog.remote_tag and dialog.remote_target and host and port.isdigit()):
+        raise ValueError(f"dialog {dialog.call_id!r} has no complete identifiers")
+    local = SipFrom(address=SipAddress(url=SipURL(dialog.local_uri)))
+    remote = SipTo(address=SipAddress(url=SipURL(dialog.remote_uri)))
+    local.setTag(dialog.local_tag)
+    remote.setTag(dialog.remote_tag)
+    routes = [SipRoute(route) for route in dialog.route_set]
+    for route in routes:
+        route.parse()
+    return SipRequest(
+        method=method, ruri=SipURL(dialog.remote_target), to=remote, fr0m=local,
+        cseq=dialog.local_cseq + CSEQ_MARGIN, callid=SipCallId(dialog.call_id), routes=routes,
+        target=((host, int(port)), "udp"), user_agent=user_agent,
+    )  # fmt: skip
 
 
 def in_dialog(method: str, answer: SipResponse, number: int, user_agent: str) -> SipRequest:

@@ -11,9 +11,10 @@ import structlog
 
 from simrack.sip.calls import SipIncomingLeg, SipLeg, SipOutgoingLeg
 from simrack.sip.engine import Engine
-from simrack.sip.legs import Dial, IncomingLeg, OutgoingLeg
+from simrack.sip.legs import Dial, DialogIds, IncomingLeg, OutgoingLeg
 from simrack.sip.ports import Address, Arrival
 from simrack.sip.screen import ACCEPT, ALLOW, Packet, Refusal
+from simrack.wire.causes import reason_header
 from simrack.wire.errors import UserError
 from simrack.wire.ports import Clock, Ids
 
@@ -48,6 +49,7 @@ class SipStack:
         self._trusted, self._admit, self._suspect = trusted, admit, suspect
         self._engine = Engine(listen, self, ids, user_agent)
         self._legs: set[SipLeg] = set()
+        self._suspects: dict[str, int] = {}  # problem -> packets so far; the screen has some 30 problems
 
     async def start(self) -> None:
         """Bind and serve. UserError: the address can't be used; AlreadyOpen: one stack per process."""
@@ -82,6 +84,13 @@ class SipStack:
         self._legs.add(leg)
         return leg
 
+    def release(self, dialog: DialogIds, cause: int, text: str = "") -> None:
+        """Send a BYE for an answered call of an earlier run, from the identifiers that were stored of it.
+
+        Nothing is reported: the far end may have ended it long ago. ValueError: the identifiers are not complete.
+        """
+        self._engine.bye(dialog, (("Reason", reason_header(cause, text)),))
+
     async def stop(self) -> None:
         """Close at once. Nothing is sent: who wants calls ended hangs them up first. Legs get a last event."""
         for leg in tuple(self._legs):
@@ -94,7 +103,10 @@ class SipStack:
         return self._trusted(source)
 
     def suspect(self, source: Address, problem: str) -> None:
-        log.info("sip packet refused", source="{}:{}".format(*source), problem=problem)
+        count = self._suspects[problem] = self._suspects.get(problem, 0) + 1
+        if count & (count - 1) == 0:
+            # A flood must not fill the disk: the 1st, 2nd, 4th, 8th ... of each kind is written.
+            log.info("sip packet refused", source="{}:{}".format(*source), problem=problem, count=count)
         if self._suspect is not None:
             self._suspect(source, problem)
 

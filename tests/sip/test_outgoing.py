@@ -204,7 +204,18 @@ async def test_cancelled_call_without_last_word(rig: Rig, peer: Peer, monkeypatc
     leg.hang_up(16)
     failed = await event(leg)
     assert isinstance(failed, Failed)
-    assert (failed.status, failed.side, failed.no_response) == (487, "local", True)
+    assert (failed.status, failed.side, failed.no_response) == (487, "local", False)
+
+
+async def test_call_that_only_rings_is_not_a_silent_host(rig: Rig, peer: Peer) -> None:
+    """Time-out after 180: the next candidate is tried by its cause, but the box is not called unreachable."""
+    leg = rig.dial(peer, ring_s=1000)
+    peer.reply(await peer.request("INVITE"), 180)
+    assert await event(leg) == Ringing()
+    age(301)
+    failed = await event(leg)
+    assert isinstance(failed, Failed)
+    assert (failed.status, failed.cause, failed.side, failed.no_response) == (408, 102, "local", False)
 
 
 @pytest.mark.parametrize("heard", [0, 180])

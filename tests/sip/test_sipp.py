@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from sip_peer import SDP, SDP2, Rig, event
 
-from simrack.sip.legs import Connected, Dial, Disconnected, Failed, IncomingLeg, Update
+from simrack.sip.legs import Connected, Dial, Disconnected, Event, Failed, IncomingLeg, Update
 
 pytestmark = pytest.mark.skipif(shutil.which("sipp") is None, reason="needs Debian's package sip-tester")
 LIMIT_S = 25.0
@@ -126,6 +126,10 @@ def answer(leg: IncomingLeg) -> None:
     leg.answer(SDP)
 
 
+def ring(leg: IncomingLeg) -> None:
+    leg.ring()
+
+
 def keep(_leg: IncomingLeg) -> None:
     """Let the caller end it."""
 
@@ -166,7 +170,7 @@ async def test_sipp_is_refused(rig: Rig, tmp_path: Path) -> None:
 
 
 async def test_sipp_cancels(rig: Rig, tmp_path: Path) -> None:
-    await as_called(rig, tmp_path, "cancel", lambda leg: (leg.trying(), leg.ring()))
+    await as_called(rig, tmp_path, "cancel", ring)
 
 
 async def test_sipp_misses_an_answer(rig: Rig, tmp_path: Path) -> None:
@@ -205,7 +209,7 @@ async def test_we_call_sipp(rig: Rig, tmp_path: Path, ending: str) -> None:
                 first = await event(leg)
                 if not isinstance(first, Failed):
                     break
-        heard = first
+        heard: Event = first
         while not isinstance(heard, Connected):
             heard = await event(leg)
         if ending == "ours":

@@ -1,0 +1,3 @@
+from sippy.SipAddressHF import SipAddressHF
+
+class SipTo(SipAddressHF): ...
