@@ -7,6 +7,7 @@ from typing import Protocol, TypeVar
 from drivers_transcript import Transcript, Way
 
 from simrack.drivers.modems.base import AtTrace, CallProgress, ModemDriver, ModemEvent, Progress
+from simrack.wire.messages import ModuleInfo
 
 E = TypeVar("E", bound=ModemEvent)
 WAIT_S = 10.0
@@ -19,6 +20,7 @@ class Bench:
         self.module, self.driver = module, driver
         self.lines: list[AtTrace] = []
         self.seen: list[ModemEvent] = []
+        self.info = ModuleInfo()
         driver.trace = self.lines.append
 
     async def next(self, kind: type[E], fits: Callable[[E], bool] = lambda _: True) -> E:
@@ -32,10 +34,9 @@ class Bench:
 
     async def progress(self, *states: Progress) -> CallProgress:
         """The next call progress events are exactly these; returns the last one."""
-        for state in states:
-            event = await self.next(CallProgress)
-            assert event.state is state
-        return event
+        events = [await self.next(CallProgress) for _ in states]
+        assert tuple(event.state for event in events) == states
+        return events[-1]
 
     def progresses(self) -> list[Progress]:
         """Call progress that came and was not waited for, too."""

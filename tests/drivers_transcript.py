@@ -3,7 +3,7 @@
 A transcript is plain text: `>` what the driver sends (`*` and `?` as in file names), `<` what the module puts
 out after it, answer and later lines alike; `<<` is a line in which `\\r`, `\\n` and `\\x..` stand for octets;
 `= name` holds the rest of the exchange back until the test says `go(name)`; `#` is a remark. The first line
-names the source. A command that stands there several times uses its exchanges in order, the last one again
+names the source; `@ name` adds the exchanges of another transcript behind its own. A command that stands there several times uses its exchanges in order, the last one again
 and again; one that does not stand there gets ERROR.
 """
 
@@ -21,7 +21,7 @@ from typing import Self
 FOLDER = Path(__file__).parent / "drivers" / "transcripts"
 # What a real module says on its own at any moment; none of these changes a call.
 NOISE = ("+QIND: SMS DONE", '+CMTI: "ME",3', '+CREG: 1,"1A2B","01C3D4E5",7', "^RSSI:19", "+CGEV: NW DETACH")
-LATE_S = 0.03
+LATE_S = 0.01
 
 
 class Way(StrEnum):
@@ -50,7 +50,7 @@ class Exchange:
 
 
 def parse(text: str) -> list[Exchange]:
-    exchanges = [Exchange("")]
+    exchanges, included = [Exchange("")], list[Exchange]()
     head, *lines = text.splitlines()
     assert head.startswith("source: "), "the first line names the source"
     for line in lines:
@@ -66,9 +66,11 @@ def parse(text: str) -> list[Exchange]:
                 )
             case "=":
                 exchanges[-1].outs.append(Out(gate=rest))
+            case "@":
+                included += parse((FOLDER / f"{rest}.at").read_text())[1:]
             case _:
                 assert not line or line.startswith("#"), f"no such mark: {line!r}"
-    return exchanges
+    return exchanges + included
 
 
 class Transcript:
@@ -138,12 +140,6 @@ class Transcript:
 
     def matching(self, pattern: str) -> list[str]:
         return [text for text in self.sent if fnmatch.fnmatchcase(text, pattern)]
-
-    def replace(self, pattern: str, *lines: str) -> None:
-        """From now on a command gets this answer."""
-        self._exchanges = [exchange for exchange in self._exchanges if exchange.pattern != pattern]
-        outs = [Out(b"\r\n" + line.encode("latin-1") + b"\r\n") for line in lines]
-        self._exchanges.insert(1, Exchange(pattern, outs))
 
     def _gate(self, name: str) -> asyncio.Event:
         return self._gates.setdefault(name, asyncio.Event())

@@ -21,7 +21,7 @@ async def bench() -> AsyncIterator[Begin]:
             driver = await open_module(module.path, clock=SystemClock(), family=family)
             stack.push_async_callback(driver.close)
             made = Bench(module, driver)
-            await driver.start()
+            made.info = await driver.start()
             return made
 
         yield begin

@@ -15,7 +15,7 @@ EMPTY_LISTS = 2
 
 _RANK = {
     Progress.DIALLING: 1,
-    Progress.INCOMING: 1,
+    Progress.INCOMING: 2,
     Progress.ALERTING: 2,
     Progress.ACTIVE: 3,
     Progress.HELD: 3,
@@ -86,7 +86,7 @@ class CallView:
         self.state: Progress | None = None
         self.number = ""
         self._index: int | None = None
-        self._asked = False
+        self._asked = self._outgoing = False
         self._empty = 0
         self._refused: set[int] = set()
 
@@ -117,7 +117,8 @@ class CallView:
         if self._index is None and self._fits(row):
             return self._adopt(row)
         if row.index == self._index:
-            return self._move(row.state)
+            # The other direction under our index: our call's end was lost, and this is the next call.
+            return self._move(row) if row.outgoing is self._outgoing else self.ended() + self.row(row)
         if row.state in (Progress.INCOMING, Progress.WAITING):
             return self._refuse(row)
         return () if self.busy else (Ghost(row.index),)
@@ -165,13 +166,16 @@ class CallView:
         return not row.outgoing
 
     def _adopt(self, row: Row) -> tuple[Step, ...]:
-        # An incoming call that is answered elsewhere or seen late is still an incoming one first.
-        self._index = row.index
+        self._index, self._outgoing = row.index, row.outgoing
         self.number = self.number or row.number
-        state = Progress.INCOMING if row.state is Progress.WAITING else row.state
-        return self._move(state)
+        return self._move(row)
 
-    def _move(self, state: Progress) -> tuple[Step, ...]:
+    def _move(self, row: Row) -> tuple[Step, ...]:
+        state = row.state
+        # Direction and state can contradict each other in garbled lines; the direction is the surer one.
+        if state not in (Progress.ACTIVE, Progress.HELD):
+            outgoing = Progress.ALERTING if state is Progress.ALERTING else Progress.DIALLING
+            state = outgoing if row.outgoing else Progress.INCOMING
         if state is self.state or (self.state is not None and _RANK[state] < _RANK[self.state]):
             return ()
         self.state = state

@@ -224,8 +224,8 @@ class GenericDriver(ServedDriver):
 
     async def _climb_down(self, cause: int) -> None:
         for command in self._hang_up_commands(cause):
-            await self._try(command, Priority.URGENT)
-            if await self._on_hook():
+            taken = await self._try(command, Priority.URGENT) is not None
+            if await self._on_hook(ON_HOOK_S if taken else 0.0):
                 return
         raise ModemRefused("still off-hook after every way to hang up")
 
@@ -233,8 +233,8 @@ class GenericDriver(ServedDriver):
         """Ways to hang up, tried in this order until the call is gone."""
         return (AtCommand("AT+CHUP", timeout_s=CALL_S), AtCommand("ATH", timeout_s=CALL_S))
 
-    async def _on_hook(self) -> bool:
-        deadline = self._clock.monotonic() + ON_HOOK_S
+    async def _on_hook(self, within_s: float) -> bool:
+        deadline = self._clock.monotonic() + within_s
         while True:
             # The hang-up command was taken and this list is empty: two proofs.
             if not await self._voice_rows():
@@ -357,7 +357,7 @@ class GenericDriver(ServedDriver):
 
     def _end_news(self, line: Line) -> None:
         final = parse_final(line.text)
-        if final is None or not self.view.busy:
+        if final is None or not (self.view.busy or self._releasing):
             return
         self._hint = _END_CAUSES.get(final.kind, self._hint)
         self._spawn(self._confirm_end(self._clock.monotonic()))
