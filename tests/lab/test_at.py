@@ -1,9 +1,11 @@
 """The AT interpreter: what drivers and gammu send at start-up, and how answers look on the wire."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from lab.bench import Bench, Maker, Port
+from lab.bench import FAST, Bench, Maker, Port
 
 from simrack.lab.emulator.ec25.registry import COMMANDS
 from simrack.lab.emulator.line import BadLine, Form, split
@@ -241,3 +243,22 @@ def test_quoted_semicolons_and_commas_do_not_separate() -> None:
     first, second = split('+CPBW=1,"a;b,c",129;+CSQ')
     assert (first.form, first.args) == (Form.SET, ["1", "a;b,c", "129"])
     assert second.name == "+CSQ"
+
+
+QUIET_TIMING = replace(FAST, answer_s=0.0)
+# They change how answers look, take the module down, or ask for text.
+SPECIAL = {"E", "V", "Q", "Z", "&F", "D", "+CFUN", "+QPOWD", "+CMGS", "+CMGW"}
+
+
+async def test_every_command_survives_every_form(make_bench: Maker) -> None:
+    """A handler that trips over odd parameters would take the whole lab down, not one answer."""
+    bench = await make_bench(timing=QUIET_TIMING)
+    port = bench.at()
+    await port.ask("ATE0")
+    forms = ("", "?", "=?", "=", "=x", "=1", "=0,9", '="a",9,,"', "=99999999999", '="SC",2')
+    for name in sorted(COMMANDS.keys() - SPECIAL):
+        for form in forms:
+            port.write(f"AT{name}{form}\r".encode())
+            await port.match(r"\r\n(OK|ERROR|NO CARRIER|\+CM[ES] ERROR: [^\r]*)\r\n")
+            port.got.clear()
+    assert bench.lab.modules["lab-01", 1].up.is_set()
