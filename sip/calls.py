@@ -156,7 +156,9 @@ class SipLeg:
 
     def released(self, packet: Packet | None) -> None:
         cause, text = _reason(packet) or (int(Cause.NORMAL), "")
-        if self.stage is Stage.CONNECTED:
+        if self.stage is Stage.CONNECTED and packet is None:
+            self._disconnected(Cause.TEMPORARY_FAILURE, "dialog lost", "remote")
+        elif self.stage is Stage.CONNECTED:
             self._disconnected(cause, text, "remote")
         elif packet is None:
             self._failed(487, Cause.TIMER_EXPIRED, "request expired", "remote")

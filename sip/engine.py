@@ -34,6 +34,7 @@ from sippy.CCEvents import (
 )
 from sippy.Core import EventDispatcher as dispatcher_module
 from sippy.Core.EventDispatcher import ED2
+from sippy.MsgBody import MsgBody
 from sippy.Network_server import Remote_address
 from sippy.SipAddress import SipAddress
 from sippy.SipCallId import SipCallId
@@ -396,6 +397,7 @@ class Agent(UA):
         self._unacked: SipTransaction | None = None
         self._established = self._answering_offer = False
         self._bye_later: Sequence[SipHeader] | None = None
+        self._offered: MsgBody | None = None
 
     # Commands of the owner
 
@@ -429,7 +431,7 @@ class Agent(UA):
 
     def release(self, headers: Headers) -> None:
         """CANCEL or BYE, whichever the stage asks for. A BYE waits for the ACK (RFC 3261 15)."""
-        if self._unacked is not None and self.isConnected():
+        if self._unacked is not None and isinstance(self.state, UaStateConnected):
             self._bye_later = headers_of(headers)
             return
         event = CCEventDisconnect()
@@ -460,7 +462,7 @@ class Agent(UA):
             return True
         if not isinstance(self.state, UasStateUpdating):
             return False
-        self.lSDP = body_of(sdp)
+        self.lSDP, self.rSDP = body_of(sdp), self._offered
         self.sendUasResponse(200, "OK", body_of(sdp), (self.lContact,), ack_wait=True)
         self.changeState((UaStateConnected,))
         return True
@@ -470,6 +472,7 @@ class Agent(UA):
         if not isinstance(self.state, UasStateUpdating):
             return False
         self.sendUasResponse(status, phrase)
+        self._unacked = None  # the transaction sees to the ACK of a failure
         self.changeState((UaStateConnected,))
         return True
 
@@ -540,6 +543,8 @@ class Agent(UA):
         self._last = resp.packet if isinstance(resp, Outcome) else None
         status, phrase = resp.getSCode()
         cancelling = isinstance(self.state, UacStateCancelling)
+        if cancelling:
+            self.username = None  # the library would answer a challenge with a new INVITE, which nobody cancels
         try:
             if cancelling and 200 <= status < 300:
                 self._crossed(resp)
@@ -602,8 +607,7 @@ class Agent(UA):
             # A session refresh (RFC 4028 from the other side): nothing changes, nobody need be asked.
             self.sendUasResponse(200, "OK", self.lSDP, (self.lContact,), ack_wait=True)
             return None, self._offer_cancelled, self.disconnect
-        self.rSDP = body
-        self._answering_offer = body is None
+        self._offered, self._answering_offer = body, body is None
         self.changeState((UasStateUpdating,))
         self._sink.offered(req.packet.sdp)
         return None, self._offer_cancelled, self.disconnect
@@ -670,7 +674,7 @@ class Agent(UA):
         self._sink.refused(data[0], data[1], self._last)
 
     def _heard_disconnect(self, _event: CCEventGeneric) -> None:
-        self._sink.released(self._last)
+        self._sink.released(self._last if self._last and self._last.method else None)
 
     _handlers: ClassVar[Mapping[type[CCEventGeneric], Callable[["Agent", CCEventGeneric], None]]] = {
         CCEventRing: _heard_ring,

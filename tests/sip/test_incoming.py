@@ -249,8 +249,22 @@ async def test_reinvite_is_refused_and_the_call_goes_on(rig: Rig, peer: Peer) ->
     await event(leg)
     leg.refuse_update(488)
     peer.ack(call, await peer.status(488))
-    peer.within("BYE", call)
-    assert isinstance(await event(leg), Disconnected)
+    peer.within("INVITE", call, body=SDP2)
+    assert await event(leg) == Update(SDP2)
+    leg.refuse_update(488)
+    peer.ack(call, await peer.status(488))
+    leg.hang_up(16)
+    await peer.request("BYE")
+
+
+async def test_we_hang_up_while_a_reinvite_waits(rig: Rig, peer: Peer) -> None:
+    """The BYE waits for no ACK then: none would ever come."""
+    leg, call, _ = await answered(rig, peer)
+    peer.within("INVITE", call, body=SDP2)
+    await event(leg)
+    leg.hang_up(16)
+    await peer.status(487)
+    await peer.request("BYE")
 
 
 async def test_reinvite_without_sdp_asks_for_our_offer(rig: Rig, peer: Peer) -> None:

@@ -323,8 +323,22 @@ async def test_far_end_lost_the_dialog(rig: Rig, peer: Peer) -> None:
     leg.offer(SDP2)
     peer.reply(await peer.request("INVITE"), 481)
     assert await event(leg) == Update(None, answers=True)
-    assert isinstance(await event(leg), Disconnected)
+    assert await event(leg) == Disconnected(41, "dialog lost", "remote")
     await peer.request("BYE")
+
+
+async def test_challenge_that_crosses_our_cancel_starts_no_new_call(rig: Rig, peer: Peer) -> None:
+    """The library would send a second INVITE with credentials, and the phone would ring for nobody."""
+    leg = rig.dial(peer, username="rack", password="pw")
+    invite = await peer.request("INVITE")
+    peer.reply(invite, 100)
+    await event(leg)
+    leg.hang_up(16)
+    peer.reply(invite, 401, extra='WWW-Authenticate: Digest realm="r", nonce="n", algorithm=MD5, qop="auth"')
+    await peer.request("ACK")
+    assert isinstance(await event(leg), Failed)
+    await peer.fence()
+    assert peer.count("INVITE") == 1
 
 
 async def test_offer_before_the_answer_is_a_mistake(rig: Rig, peer: Peer) -> None:
@@ -372,3 +386,21 @@ async def test_answer_without_to_tag_is_no_answer(rig: Rig, peer: Peer) -> None:
     peer.reply(invite, 200, tag="", body=SDP)
     await until(lambda: "To tag" in rig.suspects)
     assert leg.events.empty()
+
+
+@pytest.mark.parametrize("stage", ["INVITE", "CANCEL", "BYE"])
+async def test_lost_requests_are_sent_again(rig: Rig, peer: Peer, stage: str) -> None:
+    """UDP loses packets: each request comes again half a second later, until it is answered."""
+    leg = rig.dial(peer, no_response_s=10)
+    invite = await peer.request("INVITE")
+    if stage != "INVITE":
+        peer.reply(invite, 180 if stage == "CANCEL" else 200, body=SDP)
+        await event(leg)
+        leg.hang_up(16)
+        await peer.request(stage)
+    age(0.6)
+    peer.reply(await peer.request(stage), 200, body=SDP if stage == "INVITE" else b"")
+    seen = peer.count(stage)
+    age(0.6)
+    await peer.fence()
+    assert (peer.count(stage), seen) == (2, 2)
