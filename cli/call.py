@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 RTP_PORTS = range(40000, 40400)
 CODECS = ("PCMA", "PCMU")
 RING_S = 60.0
+LAB_CALLER = "+882109000001"
 EVENT_S = 75.0  # longer than the ring time-out, which ends the call by itself
 NO_RESPONSE_S = 5.0  # a controller that starts up answers within seconds
 SETTLE_S = 0.3  # the first packets after answer are still on their way
@@ -133,11 +134,11 @@ def place_call(
     state: dict[str, Any], number: str, *, tone_hz: float, seconds: float, caller: str = "", user: str = "", password: str = ""
 ) -> CallReport:
     """Place one call with the credentials of the state file's digest caller, unless others are given."""
-    lab = state.get("callers", {}).get("digest", {})
+    lab = {} if user else state.get("callers", {}).get("builtin", {})
     call = TestCall(
         number, parse_address(str(state["sip"]), "sip"), user or lab.get("user", ""), password or lab.get("password", ""), tone_hz
     )
-    return asyncio.run(call.place(seconds, caller or "+882109000001"))
+    return asyncio.run(call.place(seconds, caller or LAB_CALLER, lab.get("from", "127.0.0.1")))
 
 
 def random_tone() -> float:

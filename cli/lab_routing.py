@@ -9,8 +9,9 @@ TEST_NETWORK = "001"  # ITU-T E.212: belongs to no operator
 LAB_NUMBERS = "+88210"  # the lab's numbers; no real subscriber is ever met
 CALLERS = "+88210900*"
 SITE, PLAN = "lab", "lab"
-DIGEST_SENDER, TRUNK_SENDER = "lab-pbx", "lab-trunk"
-DIGEST_ADDRESS, TRUNK_ADDRESS = "127.0.0.1", "127.0.0.2"
+DIGEST_SENDER, DIGEST_ADDRESS = "lab-pbx", "127.0.0.1"  # for any phone: MD5 only
+TRUNK_SENDER, TRUNK_ADDRESS = "lab-trunk", "127.0.0.2"  # by its address
+CALLER_SENDER, CALLER_ADDRESS = "lab-caller", "127.0.0.5"  # `simrack call`: SHA-256
 
 
 def _sender(name: str, title: str, **identity: Any) -> dict[str, Any]:
@@ -29,8 +30,17 @@ def _sender(name: str, title: str, **identity: Any) -> dict[str, Any]:
     }
 
 
+def lab_callers(password: str) -> dict[str, dict[str, str]]:
+    """How the lab's senders identify themselves, for the state file."""
+    return {
+        "digest": {"user": DIGEST_SENDER, "password": password, "from": DIGEST_ADDRESS},
+        "trunk": {"from": TRUNK_ADDRESS},
+        "builtin": {"user": CALLER_SENDER, "password": password, "from": CALLER_ADDRESS},
+    }
+
+
 def lab_routing(password: str) -> dict[str, Any]:
-    """Senders, plan, agreement and pattern of the lab; `password` is the digest sender's."""
+    """Senders, plan, agreement and pattern of the lab; `password` is the digest senders'."""
     return {
         "installation": {"class": "test-lab", "owner": "simrack lab", "country": "001"},
         "site": [{"name": SITE, "title": "Emulated lab", "country": "001", "emergency": "refuse"}],
@@ -56,7 +66,13 @@ def lab_routing(password: str) -> dict[str, Any]:
                 DIGEST_SENDER,
                 "Lab PBX",
                 addresses=[DIGEST_ADDRESS],
-                digest={"user": DIGEST_SENDER, "password": password},
+                digest={"user": DIGEST_SENDER, "password": password, "algorithms": ["MD5"]},
+            ),
+            _sender(
+                CALLER_SENDER,
+                "Built-in caller",
+                addresses=[CALLER_ADDRESS],
+                digest={"user": CALLER_SENDER, "password": password, "algorithms": ["SHA-256"]},
             ),
             _sender(TRUNK_SENDER, "Lab trunk", addresses=[TRUNK_ADDRESS]),
         ],

@@ -197,13 +197,10 @@ class Rack:
     def _write_lab_routing(self) -> None:
         if self.plan.routing is not None:
             return
-        from simrack.cli.lab_routing import lab_routing
+        from simrack.cli.lab_routing import lab_callers, lab_routing
 
         password = self.ids.token(12)
-        self.plan.facts["callers"] = {
-            "digest": {"user": "lab-pbx", "password": password, "from": "127.0.0.1"},
-            "trunk": {"from": "127.0.0.2"},
-        }
+        self.plan.facts["callers"] = lab_callers(password)
         self.plan.routing = _write(self.plan, "routing", lab_routing(password))
 
     def _write_state(self) -> None:

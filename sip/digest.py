@@ -8,7 +8,7 @@ that was used rightly is remembered, until it is too old to be used at all.
 import hashlib
 import hmac
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -65,8 +65,10 @@ class Digest:
         self._key = ids.token(32).encode()
         self._used: dict[str, int] = {}  # nonce -> highest nonce count seen; oldest use first
 
-    def challenge(self, stale: bool = False) -> list[tuple[str, str]]:
-        """The WWW-Authenticate headers of a 401."""
+    def challenge(
+        self, stale: bool = False, algorithms: Collection[str] = tuple(ALGORITHMS)
+    ) -> list[tuple[str, str]]:
+        """The WWW-Authenticate headers of a 401, one for each of `algorithms`."""
         nonce = self._nonce()
         end = ", stale=true" if stale else ""
         return [
@@ -75,6 +77,7 @@ class Digest:
                 f'Digest realm="{self._realm}", nonce="{nonce}", algorithm={name}, qop="auth"{end}',
             )
             for name in ALGORITHMS
+            if name in algorithms
         ]
 
     def check(

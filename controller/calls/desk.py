@@ -137,7 +137,12 @@ class Desk:
     def _challenge(self, leg: IncomingLeg, *, stale: bool) -> None:
         self._on.metrics.challenges.inc()
         self.guard.refused(leg.request.source)
-        leg.reject(401, Cause.REJECTED, "who are you?", self._digest.challenge(stale))
+        leg.reject(
+            401,
+            Cause.REJECTED,
+            "who are you?",
+            self._digest.challenge(stale, self._senders.algorithms(leg.request.source)),
+        )
 
     def _turn_away(self, leg: IncomingLeg, stranger: Stranger) -> None:
         source = leg.request.source

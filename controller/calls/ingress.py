@@ -5,6 +5,7 @@ identify a sender alone, then digest where a digest sender may come from that ad
 authentication). A challenge round is no call.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -29,7 +30,7 @@ class DigestVerdict(Protocol):
 class DigestCheck(Protocol):
     """The digest of RFC 7616 with our realm."""
 
-    def challenge(self, stale: bool = False) -> list[tuple[str, str]]:
+    def challenge(self, stale: bool = False, algorithms: Collection[str] = ...) -> list[tuple[str, str]]:
         """Headers of a 401."""
 
     def check(self, authorization: str, method: str, uri: str, secret_of: "SecretOf") -> DigestVerdict:

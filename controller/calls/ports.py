@@ -88,6 +88,9 @@ class Senders(Protocol):
     def by_address(self, source: tuple[str, int]) -> str | None:
         """The sender that this address alone identifies."""
 
+    def algorithms(self, source: tuple[str, int]) -> frozenset[str]:
+        """Hash algorithms that a challenge to this address may name."""
+
     def may_challenge(self, source: tuple[str, int]) -> bool:
         """Whether a digest sender may come from this address."""
 

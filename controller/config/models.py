@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from simrack.controller.routing.decision import EarlyMedia
 
 InstallationClass = Literal["own-use", "single-customer", "multiple-customers", "operator", "test-lab"]
+Algorithm = Literal["SHA-256", "MD5"]
 Use = Literal["own-use-voice", "enterprise-fixed-cellular", "licensed-termination", "messaging", "test"]
 DialFormat = Literal["+", "00", "national"]
 
@@ -188,6 +189,8 @@ class Digest(Entry):
     password: str = Field(default="", repr=False)
     ha1_md5: Ha1 | None = Field(default=None, repr=False)
     ha1_sha256: Ha1Sha256 | None = Field(default=None, repr=False)
+    # Some phones give up at a SHA-256 challenge even when one with MD5 stands beside it (baresip before 2.0).
+    algorithms: tuple[Algorithm, ...] = Field(default=("SHA-256", "MD5"), min_length=1)
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:

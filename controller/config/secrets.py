@@ -11,7 +11,12 @@ def hide(sender: Sender, realm: str) -> Sender:
         return sender
     secret = sip_digest.hashed(given.user, realm, given.password).removeprefix(sip_digest.HASHED)
     hashes = dict(part.split("=", 1) for part in secret.split(","))
-    hidden = Digest(user=given.user, ha1_md5=hashes["MD5"], ha1_sha256=hashes["SHA-256"])
+    hidden = Digest(
+        user=given.user,
+        ha1_md5=hashes["MD5"] if "MD5" in given.algorithms else None,
+        ha1_sha256=hashes["SHA-256"] if "SHA-256" in given.algorithms else None,
+        algorithms=given.algorithms,
+    )
     return sender.model_copy(update={"digest": hidden})
 
 

@@ -29,6 +29,9 @@ class Routing:
     def may_challenge(self, source: tuple[str, int]) -> bool:
         return self.table.may_challenge(source)
 
+    def algorithms(self, source: tuple[str, int]) -> frozenset[str]:
+        return self.table.algorithms(source)
+
     def secret_of(self, username: str, source: tuple[str, int]) -> str | None:
         return self.table.secret_of(username, source)
 

@@ -63,6 +63,11 @@ class RoutingTable:
         """Whether some digest sender may come from this address."""
         return bool(self._roaming) or any(sender.digest for _, sender in self._at(source))
 
+    def algorithms(self, source: tuple[str, int]) -> frozenset[str]:
+        """Hash algorithms that the digest senders of this address may use."""
+        here = [*self._roaming, *(sender for _, sender in self._at(source))]
+        return frozenset(name for sender in here if sender.digest for name in sender.digest.algorithms)
+
     def secret_of(self, username: str, source: tuple[str, int]) -> str | None:
         """What checks the password of this user from this address (`config.secrets`), or None."""
         sender = self._users.get(username)
