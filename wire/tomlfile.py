@@ -121,7 +121,7 @@ def _mistakes(
     model: type[BaseModel], error: ValidationError, text: str, name: str, overrides: Mapping[Loc, str]
 ) -> UserError:
     shown = sorted(
-        (_describe(model, detail, text, name, overrides) for detail in error.errors(include_url=False)),
+        (_describe(model, detail, text, name, overrides) for detail in _causes(error)),
         key=lambda item: item[0],
     )
     _line, where, what, todo = shown[0]
@@ -130,6 +130,20 @@ def _mistakes(
         more.append(f"... and {len(shown) - MOST_SHOWN} more.")
     also = " Also: " + " ".join(more) if more else ""
     return UserError(what, where, f"{todo}{also}".strip())
+
+
+def _causes(error: ValidationError) -> list[ErrorDetails]:
+    """The errors without those that only follow from another: a list is "too short" when its items are wrong."""
+    details = error.errors(include_url=False)
+    return [
+        detail
+        for detail in details
+        if detail["type"] != "too_short" or not any(_inside(other["loc"], detail["loc"]) for other in details)
+    ]
+
+
+def _inside(inner: Loc, outer: Loc) -> bool:
+    return len(inner) > len(outer) and inner[: len(outer)] == outer
 
 
 def _describe(

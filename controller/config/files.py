@@ -57,15 +57,16 @@ class Configuration:
 
     def imported(self, digest: str) -> int | None:
         """The version made from a file of this digest, when no other file was imported since."""
-        last = select(t.config_version.c.version, t.config_version.c.digest)
-        last = last.where(t.config_version.c.source != "").order_by(t.config_version.c.version.desc())
+        columns = t.config_version.c
+        # One that was never activated is the rest of an import that was cut short.
+        last = select(columns.version, columns.digest).where(columns.source != "", columns.activated.is_not(None))
+        last = last.order_by(columns.version.desc())
         try:
             with self._engine.connect() as connection:
                 row = connection.execute(last.limit(1)).first()
-                known = row is not None and row.digest == digest and version_in_force(connection) is not None
         except DBAPIError as error:
             raise StoreDown(f"the configuration can't be read: {error.orig}") from error
-        return int(row.version) if row is not None and known else None
+        return int(row.version) if row is not None and row.digest == digest else None
 
 
 def read_file(path: Path) -> RoutingFile:

@@ -224,6 +224,9 @@ def config_rows(connection: Connection, table: Table, rows: Sequence[Mapping[str
 
 def activate(connection: Connection, version: int, now: datetime) -> None:
     """Put a version in force: the one row that the whole import turns on."""
+    whole = update(t.config_version).where(t.config_version.c.version == version)
+    if connection.execute(whole.values(activated=now)).rowcount == 0:
+        raise StoreRefused(f"there is no configuration version {version}")
     changed = update(t.config_active).where(t.config_active.c.id == 1).values(version=version, activated=now)
     if connection.execute(changed).rowcount == 0:
         connection.execute(insert(t.config_active).values(id=1, version=version, activated=now))

@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -15,7 +15,6 @@ from sqlalchemy import ColumnElement, Select, and_, case, func, literal, or_, se
 from sqlalchemy.engine import Connection, Row
 from sqlalchemy.exc import DBAPIError
 
-from simrack.controller.fleet.usage import SimUsage
 from simrack.controller.models import (
     AlarmRow,
     AttemptRow,
@@ -44,7 +43,6 @@ LADDER = TypeAdapter(tuple[LadderLine, ...])
 AT_LOG = TypeAdapter(tuple[AtLine, ...])
 
 RECORD_FIELDS = tuple(RecordRow.__dataclass_fields__)
-_USAGE = tuple(SimUsage.__dataclass_fields__)
 SORTABLE = frozenset({
     "started", "answered", "ended", "sender", "calling", "called", "plan", "box", "outcome", "cause",
     "setup_ms", "ring_ms", "talk_network_ms", "talk_sender_ms", "mos", "attempts",
@@ -141,27 +139,6 @@ class Queries:
             sim_plans={row.name: row.plan for row in sims},
             imsi_plans={prefix: name for name, body in plans for prefix in body.get("imsi_prefixes", ())},
         )  # fmt: skip
-
-    def sim_usage(self, now: datetime) -> dict[str, SimUsage]:
-        """What each SIM carried today and this month (UTC), by ICCID."""
-        midnight = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-        columns = t.attempt.c
-        spoke, today = columns.talk_ms > 0, columns.started >= midnight
-        statement = (
-            select(
-                columns.iccid,
-                func.count().filter(spoke, today).label("calls_today"),
-                func.coalesce(func.sum(columns.talk_ms).filter(today), 0).label("talk_ms_today"),
-                func.count().filter(spoke).label("calls_month"),
-                func.sum(columns.talk_ms).label("talk_ms_month"),
-                func.max(columns.ended).label("last_ended"),
-            )
-            .where(columns.started >= midnight.replace(day=1), columns.iccid != "")
-            .group_by(columns.iccid)
-        )
-        with self._read() as connection:
-            rows = connection.execute(statement).all()
-        return {row.iccid: SimUsage(**{name: row._mapping[name] for name in _USAGE}) for row in rows}
 
     @contextmanager
     def _read(self) -> Iterator[Connection]:

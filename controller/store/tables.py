@@ -198,6 +198,8 @@ config_version = Table(
     Column("source", String, nullable=False),  # its name
     Column("actor", String, nullable=False),
     Column("created", UtcTime, nullable=False),
+    # Null while it is being written: such a version was never whole.
+    Column("activated", UtcTime),
 )
 
 # One row (id 1): changing it puts a version in force.

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import delete
 from sqlalchemy.exc import OperationalError
-from store.values import NOW, a_record, an_attempt, finished
+from store.values import NOW, a_record, finished
 
 from simrack.controller.calls.ports import Finished
 from simrack.controller.models import RecordFilter
@@ -81,26 +81,6 @@ def test_an_empty_database_gives_empty_pages(queries: Queries) -> None:
     assert queries.story("nothing") is None
     assert queries.figures(NOW).asr_hour is None
     assert queries.names().senders == {}
-
-
-async def test_usage_starts_from_the_attempts_of_this_day_and_month(writer: Writer, queries: Queries) -> None:
-    """Limits of a SIM go on counting after a restart."""
-    yesterday = NOW - timedelta(days=1)
-    attempts = (
-        an_attempt("a1", 1, iccid="8900", talk_ms=1000, started=yesterday, ended=yesterday),
-        an_attempt("a2", 2, iccid="8900", talk_ms=5000, ended=NOW),
-        an_attempt("a3", 3, iccid="8900", talk_ms=0, ended=NOW + MINUTE),
-        an_attempt("a4", 4, iccid="8900", talk_ms=7, started=NOW - timedelta(days=40)),
-    )
-    await writer.finish(Finished(a_record(), None, (), attempts))
-    usage = (await asyncio.to_thread(queries.sim_usage, NOW))["8900"]
-    assert (usage.calls_today, usage.talk_ms_today, usage.calls_month, usage.talk_ms_month) == (
-        1,
-        5000,
-        2,
-        6000,
-    )
-    assert usage.last_ended == NOW + MINUTE
 
 
 async def test_a_reader_cannot_write(writer: Writer, queries: Queries) -> None:

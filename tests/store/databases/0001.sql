@@ -179,6 +179,7 @@ CREATE TABLE config_version (
 	source VARCHAR NOT NULL, 
 	actor VARCHAR NOT NULL, 
 	created DATETIME NOT NULL, 
+	activated DATETIME, 
 	CONSTRAINT pk_config_version PRIMARY KEY (version)
 );
 CREATE TABLE open_call (

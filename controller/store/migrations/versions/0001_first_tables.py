@@ -172,6 +172,7 @@ def _config_version() -> None:
         sa.Column("source", sa.String(), nullable=False),
         sa.Column("actor", sa.String(), nullable=False),
         sa.Column("created", UtcTime(), nullable=False),
+        sa.Column("activated", UtcTime(), nullable=True),
         sa.PrimaryKeyConstraint("version", name=op.f("pk_config_version")),
     )
 
