@@ -24,7 +24,7 @@ from simrack.controller.calls.desk import Desk
 from simrack.controller.calls.guard import Gate, Guard, GuardLimits
 from simrack.controller.calls.metrics import Metrics
 from simrack.controller.calls.metrics_page import MetricsPage
-from simrack.controller.calls.services import Feed, Services
+from simrack.controller.calls.services import CallLimits, Feed, Services
 from simrack.controller.config.files import Configuration, import_file
 from simrack.controller.config.rows import EMPTY
 from simrack.controller.fleet.history import usage_from_records
@@ -62,9 +62,11 @@ class Controller:
         ids: Ids,
         make_bus: MakeBus | None = None,
         software: str = "",
+        limits: CallLimits | None = None,
     ) -> None:
         self.settings, self.clock, self.ids, self.software = settings, clock, ids, software
         self.make_bus = make_bus or (lambda name, last: MqttBus(settings.mqtt.url, name, will=last))
+        self.limits = limits or CallLimits()
         self.stopping = asyncio.Event()
 
     def stop(self) -> None:
@@ -254,6 +256,7 @@ class _Rooms:
             feed=self._feed,
             metrics=self._metrics,
             stamp_boot=boot,
+            limits=self._owner.limits,
         )
         digest = Digest(sip.realm, self._clock, self._ids)
         return Desk(services, self._routing, digest, Guard(self._clock, limits))

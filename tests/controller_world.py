@@ -15,6 +15,7 @@ from gateway_sip import Controller as Peer
 from gateway_sip import Dialog, sdp_of
 
 from simrack.controller.app import Controller
+from simrack.controller.calls.services import CallLimits
 from simrack.controller.models import RecordFilter, RecordRow
 from simrack.controller.settings import ControllerSettings, MetricsSettings, SipSettings
 from simrack.controller.store.queries import Queries
@@ -194,6 +195,15 @@ class World:
             await asyncio.sleep(0.01)
         raise AssertionError(f"no {count} records")
 
+    async def alarm(self, cause: str, *, open_: bool = True) -> None:
+        """Wait until the alarm of a cause is open (or closed) in the database."""
+        for _ in range(500):
+            alarms = await asyncio.to_thread(self.queries.alarms)
+            if (cause in {alarm.cause for alarm in alarms}) is open_:
+                return
+            await asyncio.sleep(0.01)
+        raise AssertionError(f"alarm {cause}: open is not {open_}")
+
     async def command(self, action: str, **args: Any) -> CommandReply:
         return await self.commander.send(topics.controller_command(), action, args, actor="ann")
 
@@ -248,7 +258,7 @@ def settings_for(folder: Path, **sip: Any) -> ControllerSettings:
         database=f"sqlite:///{folder / 'simrack.db'}",
         data=folder,
         import_=routing,
-        sip=SipSettings(listen="127.0.0.1:0", **sip),
+        sip=SipSettings(**{"listen": "127.0.0.1:0", **sip}),
         metrics=MetricsSettings(listen="127.0.0.1:0"),
     )
 
@@ -258,7 +268,8 @@ async def world(folder: Path, broker: MemoryBroker | None = None, **sip: Any) ->
     """Start everything; stop it in order at the end."""
     settings, broker = settings_for(folder, **sip), broker or MemoryBroker()
     clock, ids = SystemClock(), SystemIds()
-    app = Controller(settings, clock, ids, lambda name, last: broker.bus(name, will=last))
+    limits = CallLimits(part_s=0.3)
+    app = Controller(settings, clock, ids, lambda name, last: broker.bus(name, will=last), limits=limits)
     said: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
     peers = [await peer_at("127.0.0.1"), await peer_at("127.0.0.2"), await peer_at("127.0.0.1")]
     box_bus, web = broker.bus("box"), broker.bus("web")
@@ -267,9 +278,7 @@ async def world(folder: Path, broker: MemoryBroker | None = None, **sip: Any) ->
         async with asyncio.TaskGroup() as group:
             work = [group.create_task(bus.run()) for bus in (box_bus, web)]
             running = group.create_task(app.run(said.set_result))
-            running.add_done_callback(
-                lambda task: said.done() or said.set_exception(RuntimeError("did not start"))
-            )
+            running.add_done_callback(lambda _task: said.cancel())
             ready = await said
             host, _, port = ready["sip"].rpartition(":")
             yield World(

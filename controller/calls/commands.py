@@ -110,7 +110,7 @@ class CommandDesk:
 
     def _for_box(self, action: str) -> Action:
         async def pass_on(args: Args, actor: str) -> dict[str, Any]:
-            box, rest = text_of(args, "box"), {key: value for key, value in args.items() if key != "box"}
+            box, rest = topic_part(args, "box"), {key: value for key, value in args.items() if key != "box"}
             reply = await self._commander.send(
                 topics.box_command(box), action, rest, actor=actor, timeout_s=BOX_TIMEOUT_S
             )
@@ -126,7 +126,12 @@ def text_of(args: Args, name: str) -> str:
     value = args.get(name)
     if not isinstance(value, str) or not value:
         raise CommandRefused(f"the command needs {name}")
-    # A name becomes part of a topic; nothing else may be reached by it.
+    return value
+
+
+def topic_part(args: Args, name: str) -> str:
+    """A text argument that becomes part of a topic: nothing else may be reached by it."""
+    value = text_of(args, name)
     if set(value) & set("/+#"):
         raise CommandRefused(f"{name} has characters that no name has")
     return value

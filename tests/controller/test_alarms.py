@@ -1,0 +1,150 @@
+"""Alarms: opened once, closed once, counted for the pages, kept through a database that is down."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from controller_sim import TestClock, report, status, until
+
+from simrack.controller.alarms.board import AlarmBoard
+from simrack.controller.alarms.catalogue import CATALOGUE
+from simrack.controller.alarms.watch import GRACE_S, Watch
+from simrack.controller.fleet.state import Fleet
+from simrack.controller.store.errors import StoreDown
+from simrack.wire import topics
+from simrack.wire.channel import ChannelState
+from simrack.wire.messages import AlarmSummary
+from simrack.wire.mqtt import MemoryBroker, Stamp
+
+Run = Callable[..., asyncio.Task[Any]]
+
+
+class Kept:
+    """Alarms as the store would keep them."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self.down = False
+
+    async def open_alarm(self, cause: str, severity: str, title: str, advice: str = "") -> None:
+        self._check()
+        self.told.append(f"+{cause} {severity} {title}")
+
+    async def close_alarm(self, cause: str) -> None:
+        self._check()
+        self.told.append(f"-{cause}")
+
+    def _check(self) -> None:
+        if self.down:
+            raise StoreDown("full")
+
+
+class Board:
+    def __init__(self) -> None:
+        self.clock, self.kept, self.broker = TestClock(), Kept(), MemoryBroker()
+        self.bus = self.broker.bus("c")
+        self.board = AlarmBoard(self.kept, self.bus, self.clock, Stamp("c1"))
+        self.bus.on_connect(self.board.publish)
+
+    def summary(self) -> AlarmSummary:
+        return AlarmSummary.decode(self.broker.retained[topics.controller_alarms()])
+
+
+async def test_alarm_opens_and_closes_once_and_pages_hear_of_it(run_tasks: Run) -> None:
+    """Saying the same thing twice makes one alarm; the count on the page follows."""
+    on = Board()
+    run_tasks(on.bus.run())
+    run_tasks(on.board.run())
+    await until(lambda: on.bus.connected)
+    for _ in range(3):
+        on.board.set("box-unreachable", active=True, subject="box-1")
+    await until(lambda: on.summary().major == 1)
+    on.board.set("box-unreachable", active=False, subject="box-1")
+    on.board.set("box-unreachable", active=False, subject="box-1")
+    await until(lambda: on.summary().major == 0)
+    await until(lambda: len(on.kept.told) == 2)
+    assert on.kept.told == ["+box-unreachable:box-1 major Box box-1 is unreachable", "-box-unreachable:box-1"]
+
+
+async def test_alarm_about_the_database_waits_for_the_database(run_tasks: Run, monkeypatch: Any) -> None:
+    """The alarm that tells of a full disk is not lost on that disk."""
+    monkeypatch.setattr("simrack.controller.alarms.board.RETRY_S", 0.01)
+    on = Board()
+    on.kept.down = True
+    run_tasks(on.board.run())
+    on.board.set("store-down", active=True)
+    assert on.board.open_causes == ("store-down",)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    on.kept.down = False
+    await until(lambda: on.kept.told)
+
+
+async def test_alarm_of_an_earlier_run_is_closed_by_this_one() -> None:
+    on = Board()
+    on.board.resume({"box-unreachable:box-1": "major"})
+    assert on.board.summary().major == 1
+    on.board.set("box-unreachable", active=False, subject="box-1")
+    assert on.board.summary().major == 0
+
+
+async def test_held_alarm_closes_by_itself() -> None:
+    """Things that happened (an overload) don't stay red for ever, and a repetition renews the time."""
+    on = Board()
+    on.board.set("overload", active=True, hold_s=60)
+    on.clock.forward(50)
+    on.board.set("overload", active=True, hold_s=60)
+    on.clock.forward(50)
+    on.board.sweep()
+    assert set(on.board.open_causes) == {"overload"}
+    on.clock.forward(10)
+    on.board.sweep()
+    assert set(on.board.open_causes) == set()
+
+
+async def test_fleet_raises_its_alarms(run_tasks: Run) -> None:
+    """Box gone, twin, silent, plain link, no channel: each opens and closes with its cause."""
+    on = Board()
+    run_tasks(on.bus.run())
+    await until(lambda: on.bus.connected)
+    fleet = Fleet(on.clock)
+    watch = Watch(on.board, fleet, on.bus, on.clock)
+
+    def causes() -> set[str]:
+        watch.look()
+        return set(on.board.open_causes)
+
+    fleet.take_status(status(on.clock).model_copy(update={"link": "plain"}))
+    assert causes() == {"plain-link:box-1"}
+    fleet.take_status(status(on.clock, seq=0, online=False))
+    assert causes() == {"plain-link:box-1", "box-unreachable:box-1"}
+    fleet.take_status(status(on.clock, seq=2))
+    fleet.take_report(report(on.clock, seq=3, state=ChannelState.SEARCHING))
+    assert causes() == set()
+    on.clock.forward(GRACE_S + 1)
+    assert causes() == {"no-channel-ready"}
+    fleet.take_report(report(on.clock, seq=4))
+    assert causes() == set()
+    on.clock.forward(301)
+    assert causes() == {"box-silent:box-1"}
+    fleet.take_status(status(on.clock, "b2"))
+    on.clock.forward(1)
+    fleet.take_status(status(on.clock, "b1", seq=9))
+    assert "twin-box:box-1" in causes()
+
+
+async def test_lost_broker_is_an_alarm_after_a_moment() -> None:
+    on = Board()
+    watch = Watch(on.board, Fleet(on.clock), on.bus, on.clock)
+    watch.look()
+    assert set(on.board.open_causes) == set()
+    on.clock.forward(6)
+    watch.look()
+    assert set(on.board.open_causes) == {"broker-down"}
+
+
+def test_every_alarm_says_what_to_do() -> None:
+    """An alarm without advice wakes a person for nothing."""
+    for kind in CATALOGUE.values():
+        assert len(kind.advice) > 20
+        assert kind.title.format(subject="x")
