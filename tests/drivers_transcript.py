@@ -79,6 +79,8 @@ class Transcript:
     def __init__(self, text: str, way: Way = Way.PLAIN, *, echo: bool = False) -> None:
         self.sent: list[str] = []
         self.way, self.echo = way, echo
+        #: Set while the module hears nothing.
+        self.deaf = False
         self._exchanges = parse(text)
         self._gates: dict[str, asyncio.Event] = {}
         self._heard = bytearray()
@@ -165,6 +167,8 @@ class Transcript:
             await self._out(self._exchanges[0])
             while True:
                 order = await self._orders.get()
+                if self.deaf:
+                    continue
                 if self.echo:
                     await self._write(order.encode("latin-1") + b"\r")
                 await self._out(self._exchange(order))

@@ -7,6 +7,7 @@ import pytest
 from drivers_bench import Begin, Bench
 from drivers_transcript import Transcript, Way
 
+from simrack.drivers.at import chat
 from simrack.drivers.registry import open_module
 from simrack.wire.ports import SystemClock
 
@@ -25,3 +26,9 @@ async def bench() -> AsyncIterator[Begin]:
             return made
 
         yield begin
+
+
+@pytest.fixture(autouse=True)
+def quick_resync(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The peers of these tests are local: a late second answer needs no 150 ms to show itself."""
+    monkeypatch.setattr(chat, "RESYNC_QUIET_S", 0.04)

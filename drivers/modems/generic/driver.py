@@ -164,7 +164,7 @@ class GenericDriver(ServedDriver):
         except AtError as error:
             self.view.failed()
             self._given_up = True
-            self._spawn(self.hang_up())
+            self._spawn(self.hang_up)
             raise self._modem_error(error) from error
         self._do(self.view.taken())
 
@@ -192,12 +192,12 @@ class GenericDriver(ServedDriver):
             await self._outstanding(AtCommand("ATA", timeout_s=CALL_S, dial=True))
         except AtRefused as error:
             # NO CARRIER here: the caller hung up meanwhile.
-            self._spawn(self._confirm_end(self._clock.monotonic()))
+            self._spawn(self._confirm_end, self._clock.monotonic())
             cause = 16 if error.final.kind is Kind.NO_CARRIER else 41
             raise ModemRefused(str(error), cause) from error
         except AtError as error:
             raise self._modem_error(error) from error
-        self._spawn(self._list_calls(Priority.URGENT))
+        self._spawn(self._list_calls, Priority.URGENT)
 
     async def hang_up(self, cause: int = 16) -> None:
         async with self._hang_up_turn:
@@ -211,7 +211,7 @@ class GenericDriver(ServedDriver):
                 self._hanging = None
         if self._given_up:
             self._given_up = False
-            self._spawn(self._look_for_ghost())
+            self._spawn(self._look_for_ghost)
 
     async def _end_dial(self) -> None:
         """Let an outstanding ATD or ATA be taken, or break it off."""
@@ -288,9 +288,9 @@ class GenericDriver(ServedDriver):
                     self._call_over(step.number, now)
                 case Second():
                     self._progress(CallProgress(Progress.WAITING, step.number, at=now))
-                    self._spawn(self._refuse_second())
+                    self._spawn(self._refuse_second)
                 case Ghost():
-                    self._spawn(self.hang_up())
+                    self._spawn(self.hang_up)
 
     def _progress(self, progress: CallProgress) -> None:
         """Pass it on, but never before the release of the call before it."""
@@ -306,7 +306,7 @@ class GenericDriver(ServedDriver):
             self._progress(CallProgress(Progress.RELEASED, number, self._hanging, at=at))
             return
         self._releasing = True
-        self._spawn(self._report_release(number, at))
+        self._spawn(self._report_release, number, at)
 
     async def _report_release(self, number: str, at: float) -> None:
         cause, words = 0, ""
@@ -333,7 +333,7 @@ class GenericDriver(ServedDriver):
             await self._call_up.wait()
             await asyncio.sleep(self.poll_setup_s if self._setting_up else self.poll_call_s)
             if self.view.state is not None and self._hanging is None:
-                await self._guarded(self._list_calls())
+                await self._guarded(self._list_calls)
             elif self.view.state is None:
                 self._call_up.clear()
 
@@ -342,25 +342,29 @@ class GenericDriver(ServedDriver):
 
     def _ring(self, line: Line) -> None:
         if not self.view.busy:
-            self._spawn(self._ringing(""))
+            self._spawn(self._ringing, "")
 
     def _clip(self, line: Line) -> None:
         if not self.view.busy:
-            self._spawn(self._ringing(replies.calling_number(line.text)))
+            self._spawn(self._ringing, replies.calling_number(line.text))
 
     async def _ringing(self, number: str) -> None:
-        await self._list_calls(Priority.URGENT)
-        self._do(self.view.ringing(number))
+        try:
+            await self._list_calls(Priority.URGENT)
+        except ModemRefused:
+            # Without a list the line itself is all there is. With one, RING in a burst of noise stays noise, and
+            # a real ring comes again after some seconds.
+            self._do(self.view.ringing(number))
 
     def _waiting(self, line: Line) -> None:
-        self._spawn(self._list_calls(Priority.URGENT))
+        self._spawn(self._list_calls, Priority.URGENT)
 
     def _end_news(self, line: Line) -> None:
         final = parse_final(line.text)
         if final is None or not (self.view.busy or self._releasing):
             return
         self._hint = _END_CAUSES.get(final.kind, self._hint)
-        self._spawn(self._confirm_end(self._clock.monotonic()))
+        self._spawn(self._confirm_end, self._clock.monotonic())
 
     async def _confirm_end(self, at: float) -> None:
         """NO CARRIER may belong to the call before: with an empty list it is proved."""

@@ -7,8 +7,9 @@ or a cancel never waits behind a signal reading.
 
 import asyncio
 from abc import abstractmethod
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
+from typing import ParamSpec
 
 import structlog
 
@@ -56,6 +57,8 @@ LIFE_EVERY_S = 10.0
 # +CME ERROR of 27.007 9.2 as Q.850: no network service, network time-out, emergency calls only.
 _CME_CAUSES = {30: 38, 31: 38, 32: 38}
 _RESULT_CAUSES = {Kind.BUSY: 17, Kind.NO_ANSWER: 19, Kind.NO_DIALTONE: 38}
+
+P = ParamSpec("P")
 
 _log = structlog.get_logger(__name__)
 
@@ -160,16 +163,14 @@ class ServedDriver(ModemDriver):
     def _emit(self, event: ModemEvent) -> None:
         self.events.put_nowait(event)
 
-    def _spawn(self, work: Coroutine[None, None, None]) -> None:
-        """Run a follow-up in the service's task group; before start and after close there is none."""
-        if self._group is None:
-            work.close()
-            return
-        self._group.create_task(self._guarded(work))
+    def _spawn(self, work: Callable[P, Awaitable[None]], *args: P.args, **named: P.kwargs) -> None:
+        """Run a follow-up in the service's task group; before start and after the end there is none."""
+        if self._group is not None:
+            self._group.create_task(self._guarded(work, *args, **named))
 
-    async def _guarded(self, work: Coroutine[None, None, None]) -> None:
+    async def _guarded(self, work: Callable[P, Awaitable[None]], *args: P.args, **named: P.kwargs) -> None:
         try:
-            await work
+            await work(*args, **named)
         except ModemError as error:
             _log.info("modem-follow-up-failed", driver=self.sheet.name, error=str(error))
 
@@ -185,6 +186,7 @@ class ServedDriver(ModemDriver):
 
     def _port_lost(self, reason: str) -> None:
         self._emit(PortLost(reason))
+        self._group = None
         if self._service is not None:
             self._service.cancel()
 
@@ -224,7 +226,7 @@ class ServedDriver(ModemDriver):
 
     async def _watch_card(self) -> None:
         while True:
-            await self._guarded(self._look_at_card())
+            await self._guarded(self._look_at_card)
             steady = self._card_state in (CardState.READY, CardState.PIN, CardState.PUK)
             await self._due(self._card_due, CARD_EVERY_S if steady else CARD_RETRY_S)
 
@@ -242,7 +244,7 @@ class ServedDriver(ModemDriver):
             await self._due(self._network_due, NETWORK_EVERY_S)
             await asyncio.sleep(NETWORK_SETTLE_S)
             if not self._setting_up:
-                await self._guarded(self._look_at_network())
+                await self._guarded(self._look_at_network)
             await asyncio.sleep(NETWORK_PAUSE_S)
 
     async def _look_at_network(self) -> None:
@@ -259,7 +261,7 @@ class ServedDriver(ModemDriver):
         while True:
             await asyncio.sleep(LIFE_EVERY_S)
             if self._clock.monotonic() - self._chat.heard_at >= LIFE_EVERY_S:
-                await self._guarded(self._ask_life())
+                await self._guarded(self._ask_life)
 
     async def _ask_life(self) -> None:
         await self._run("AT", Priority.WATCHDOG)

@@ -1,0 +1,77 @@
+"""The Quectel driver against the lab's modules, whose network keeps its own books."""
+
+import asyncio
+import json
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+from drivers_bench import Bench
+from support import StartProcess
+
+from simrack.drivers.modems.base import CallProgress, ModemDriver, NetworkChanged, Progress
+from simrack.drivers.registry import open_module
+from simrack.wire.ports import SystemClock
+
+pytestmark = pytest.mark.system
+
+
+class Watched(Bench):
+    """A driver at a module of the lab."""
+
+    def __init__(self, driver: ModemDriver) -> None:
+        self.driver = driver
+        self.lines, self.seen = [], []
+        driver.trace = self.lines.append
+
+    async def end(self) -> CallProgress:
+        return await self.next(CallProgress, lambda event: event.state is Progress.RELEASED)
+
+
+def calls(state: dict[str, Any]) -> list[dict[str, Any]]:
+    with urllib.request.urlopen(f"{state['ledger']}/ledger/calls", timeout=5) as reply:
+        found: list[dict[str, Any]] = json.load(reply)
+        return found
+
+
+@pytest.mark.parametrize("quirks", ["", "no-ccinfo", "drip,urc-inside,doubled-cr,plain-no-carrier,ceer-numbers"])
+async def test_calls_through_the_lab(start_process: StartProcess, tmp_path: Path, quirks: str) -> None:
+    """Else the driver knows its own transcripts only; the network's books say what really happened."""
+    file = tmp_path / "lab.json"
+    more = ("--quirks", quirks) if quirks else ()
+    await asyncio.to_thread(
+        start_process, "lab", "up", "--state", str(file), "--channels", "1", "--setup", "0.2-0.3", *more
+    )
+    state = json.loads(file.read_text())
+    driver = await open_module(state["boxes"][0]["modules"][0]["at"], clock=SystemClock())
+    lab = Watched(driver)
+    try:
+        assert (await driver.start()).driver == "quectel"
+        await lab.next(NetworkChanged, lambda event: event.network.stat == 1)
+        causes = {}
+        for name in ("busy", "unallocated", "reject"):
+            await driver.dial(state["numbers"][name])
+            causes[name] = (await lab.end()).cause
+        assert causes == {"busy": 17, "unallocated": 1, "reject": 21}
+        await driver.dial(state["numbers"]["no_answer"])
+        await lab.next(CallProgress, lambda event: event.state is Progress.ALERTING)
+        await driver.hang_up()
+        await lab.end()
+        await driver.dial(state["numbers"]["answer"])
+        answered = await lab.next(CallProgress, lambda event: event.state is Progress.ACTIVE)
+        await driver.hang_up()
+        released = await lab.end()
+        talk_ms = 1000 * (released.at - answered.at)
+        book = await asyncio.to_thread(calls, state)
+        assert [call["released_at"] is None for call in book] == [False] * 5
+        assert abs(book[-1]["talk_ms"] - talk_ms) < 100
+        # Cancelled at once after the dial: nothing may stay in the network.
+        dial = asyncio.create_task(driver.dial(state["numbers"]["answer"]))
+        await asyncio.sleep(0)
+        dial.cancel()
+        await driver.hang_up()
+        assert not await driver.in_call()
+        assert all(call["released_at"] for call in await asyncio.to_thread(calls, state))
+    finally:
+        await driver.close()
