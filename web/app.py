@@ -104,6 +104,10 @@ def _words(app: Flask, the_room: Room) -> None:
         version=_static_version(static), zone=times.zone.key, zone_name=times.name, legend=cells.LEGEND,
         labels=LABELS, looks=cells.LOOKS, mark_labels=cells.MARK_LABELS, cause_name=cause_name, DASH=text.DASH,
     )  # fmt: skip
+    # The live thread draws with these, and its loop must not wait for a disk.
+    app.jinja_env.auto_reload = False
+    for template in ("macros.html", "live/cells.html", "live/tiles.html", "live/top.html"):
+        app.jinja_env.get_template(template)
     app.context_processor(_page_words)
 
 

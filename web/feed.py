@@ -64,6 +64,7 @@ class Feed:
         with self._changed:
             self._seq += 1
             self._ring.clear()
+            self._changed.notify_all()
 
     def close(self) -> None:
         with self._changed:

@@ -62,7 +62,7 @@ class Live:
         self._make_bus, self._draw, self._seed, self._figures = bus, draw, seed, figures
         self._clock, self._ids, self._client_id = clock, ids, client_id
         self._thread: threading.Thread | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self.loop: asyncio.AbstractEventLoop | None = None
         self._main: asyncio.Task[None] | None = None
         self._ready = threading.Event()
         self._reseed = asyncio.Event()
@@ -77,7 +77,7 @@ class Live:
 
     def stop(self) -> None:
         self._feed.close()
-        loop, main = self._loop, self._main
+        loop, main = self.loop, self._main
         if loop is not None and main is not None:
             with suppress(RuntimeError):  # the loop has ended by itself
                 loop.call_soon_threadsafe(main.cancel)
@@ -86,10 +86,10 @@ class Live:
 
     def command(self, topic: str, action: str, args: dict[str, Any], *, actor: str) -> CommandReply:
         """Have something done and wait for the answer; called from page threads. Raises `CommandFailed`."""
-        if self._loop is None or self.commander is None:
+        if self.loop is None or self.commander is None:
             raise CommandFailed(f"{action}: the live link is not running")
         work = self.commander.send(topic, action, args, actor=actor, timeout_s=COMMAND_TIMEOUT_S)
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        future = asyncio.run_coroutine_threadsafe(work, self.loop)
         try:
             return future.result(COMMAND_TIMEOUT_S + THREAD_TIMEOUT_S)
         except TimeoutError as error:
@@ -105,7 +105,7 @@ class Live:
             self._model.broker(False)
 
     async def _serve(self) -> None:
-        self._loop, self._main = asyncio.get_running_loop(), asyncio.current_task()
+        self.loop, self._main = asyncio.get_running_loop(), asyncio.current_task()
         bus = self._make_bus()
         self.commander = Commander(bus, self._client_id, self._clock, self._ids)
         self._listen(bus)

@@ -3,7 +3,7 @@
 import asyncio
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -30,7 +30,7 @@ from simrack.wire.messages import (
     LiveCall,
     Message,
 )
-from simrack.wire.mqtt import Bus, MemoryBroker
+from simrack.wire.mqtt import MemoryBroker, MemoryBus
 
 PASSWORD = "four rainy copper horses"
 NOW = datetime(2026, 11, 20, 14, 32, 7, tzinfo=UTC)
@@ -75,6 +75,7 @@ class Stand:
     model: RackModel
     clock: Hands
     broker: MemoryBroker
+    bus: "PausingBus"
 
     def browser(self) -> "Browser":
         return Browser(self.app.test_client())
@@ -87,6 +88,13 @@ class Stand:
         else:
             browser.sign_in()
         return browser
+
+    def close(self) -> None:
+        self.room.live.stop()
+        self.room.accounts.close()
+        queries = self.room.desk.queries
+        if isinstance(queries, Queries):
+            queries.close()
 
     def feed(self, *messages: Message) -> None:
         for message in messages:
@@ -120,18 +128,45 @@ def stand(url: str, *, queries: Reads | None = None, clock: Hands | None = None,
     model, feed = RackModel(hands), Feed("run")
     desk = Desk(queries or Queries(url), model, hands)
     broker = MemoryBroker()
+    bus = PausingBus(broker.bus("web"))
     apps: list[OpenAPI] = []
 
-    def bus() -> Bus:
-        return broker.bus("web")
-
     live = Live(
-        model, feed, bus=bus, draw=Drawer(lambda: apps[0].jinja_env, desk), seed=desk.seed, figures=desk.refresh,
+        model, feed, bus=lambda: bus, draw=Drawer(lambda: apps[0].jinja_env, desk), seed=desk.seed, figures=desk.refresh,
         clock=hands, ids=ids,
     )  # fmt: skip
     room = Room(chosen, accounts, desk, feed, live, hands, ids, Times(chosen.zone))
     apps.append(create_app(room))
-    return Stand(apps[0], room, model, hands, broker)
+    return Stand(apps[0], room, model, hands, broker, bus)
+
+
+class PausingBus:
+    """The in-memory bus with a cable that can be pulled and put back."""
+
+    def __init__(self, bus: MemoryBus) -> None:
+        self._bus, self._paused = bus, False
+
+    @property
+    def connected(self) -> bool:
+        return self._bus.connected and not self._paused
+
+    def pause(self) -> None:
+        self._paused = True
+
+    def resume(self) -> None:
+        self._paused = False
+
+    async def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
+        await self._bus.publish(topic, payload, retain=retain)
+
+    def subscribe(self, pattern: str, handler: Callable[[str, bytes], None]) -> Callable[[], None]:
+        return self._bus.subscribe(pattern, handler)
+
+    def on_connect(self, callback: Callable[[], Awaitable[None]]) -> None:
+        self._bus.on_connect(callback)
+
+    async def run(self) -> None:
+        await self._bus.run()
 
 
 class Browser:
@@ -142,7 +177,8 @@ class Browser:
         self.page: TestResponse | None = None
 
     def get(self, path: str, **headers: str) -> TestResponse:
-        self.page = self.client.get(path, headers={key.replace("_", "-"): value for key, value in headers.items()})
+        named = {key.replace("_", "-"): value for key, value in headers.items()}
+        self.page = self.client.get(path, headers=named, buffered=True)
         return self.page
 
     def post(self, path: str, /, *, headers: dict[str, str] | None = None, **fields: str) -> TestResponse:

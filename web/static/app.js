@@ -117,7 +117,7 @@
   document.addEventListener("htmx:afterSwap", (event) => {
     const dialog = $("#dialog");
     if (event.detail.target === dialog && !dialog.open) dialog.showModal();
-    if (event.detail.target && event.detail.target.id === "drawer") mark();
+    if (event.detail.target && event.detail.target.id === "drawer") shown(event.detail);
   });
   document.addEventListener("simrack:done", (event) => {
     $("#dialog").close();
@@ -140,14 +140,16 @@
     if (from && document.getElementById(from)) document.getElementById(from).focus();
     return true;
   };
-  document.addEventListener("htmx:pushedIntoHistory", () => {
-    const found = location.pathname.match(/^\/rack\/([^/]+)\/(\d+)$/);
-    if (!found) return;
-    from = `ch-${found[1]}-${found[2]}`;
+  // A cell was opened: focus goes in. A live refresh of the open drawer leaves the focus where it is.
+  const shown = (detail) => {
     mark();
+    const cell = detail.requestConfig && detail.requestConfig.elt;
+    if (!cell || !cell.classList.contains("ch")) return;
+    from = cell.id;
     const button = $("#drawer-close");
     if (button) button.focus();
-  });
+  };
+  document.addEventListener("htmx:pushedIntoHistory", () => mark());
   document.addEventListener("click", (event) => {
     if (event.target.closest("[data-close]")) {
       event.preventDefault();

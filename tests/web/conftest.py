@@ -1,0 +1,50 @@
+"""Databases of the control room's tests: one filled once for all readers, one fresh for each writer."""
+
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from flask_openapi3.openapi import OpenAPI
+from jinja2 import FileSystemBytecodeCache
+
+# The helpers lie beside the tests, which are no package (importlib mode).
+sys.path.insert(0, str(Path(__file__).parent))
+
+import demo_data
+import helpers
+
+
+@pytest.fixture(scope="session")
+def templates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an empty and a filled database, made once."""
+    folder = tmp_path_factory.mktemp("web")
+    # Each test makes its own application; compiling the same pages each time would be most of the time.
+    OpenAPI.jinja_options = {"bytecode_cache": FileSystemBytecodeCache(str(folder))}
+    clock = helpers.Hands()
+    demo_data.migrate(f"sqlite:///{folder / 'empty.db'}", clock)
+    demo_data.fill_database(f"sqlite:///{folder / 'demo.db'}", clock, records=400)
+    return folder
+
+
+def _copy(templates: Path, name: str, folder: Path) -> str:
+    shutil.copy(templates / name, folder / "web.db")
+    return helpers.database(folder)
+
+
+@pytest.fixture
+def empty(templates: Path, tmp_path: Path) -> Iterator[helpers.Stand]:
+    """A control room of the first day: tables, no account, no box."""
+    stand = helpers.stand(_copy(templates, "empty.db", tmp_path))
+    yield stand
+    stand.close()
+
+
+@pytest.fixture
+def demo(templates: Path, tmp_path: Path) -> Iterator[helpers.Stand]:
+    """A control room in full work."""
+    stand = helpers.stand(_copy(templates, "demo.db", tmp_path))
+    stand.feed(*demo_data.messages(stand.clock.utc()))
+    yield stand
+    stand.close()

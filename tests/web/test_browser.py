@@ -1,0 +1,210 @@
+"""The control room in a real browser, by mouse and keyboard, with changes that come over the bus."""
+
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import pytest
+from demo_data import TELLING_CALL
+from helpers import PASSWORD, Stand, wait_until
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+from waitress.server import create_server
+
+from simrack.wire import topics
+from simrack.wire.channel import ChannelState
+from simrack.wire.messages import CallInfo, Command, CommandReply, Message
+
+pytestmark = pytest.mark.system
+S = ChannelState
+
+
+@dataclass
+class Served:
+    """A control room behind a port, and the fleet's side of its bus."""
+
+    stand: Stand
+    base: str
+
+    def publish(self, topic: str, message: Message) -> None:
+        assert self.stand.room.live.loop is not None
+        payload = message.encode()
+        self.stand.room.live.loop.call_soon_threadsafe(lambda: self.stand.broker.route(topic, payload, retain=True))
+
+    def channel(self, box: str, channel: int, seq: int, **changed: object) -> None:
+        report = self.stand.model.snapshot().channels[box, channel]
+        self.publish(topics.channel_state(box, channel), report.model_copy(update={"seq": seq, **changed}))
+
+
+@contextmanager
+def behind_port(stand: Stand) -> Iterator[Served]:
+    stand.room.live.start()
+    server = create_server(stand.app, host="127.0.0.1", port=0, threads=12, clear_untrusted_proxy_headers=False)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        yield Served(stand, f"http://127.0.0.1:{server.effective_port}")
+    finally:
+        stand.room.live.stop()
+        server.close()
+        thread.join(5)
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """One browser for all tests here, because its start takes seconds."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path="/usr/bin/chromium", args=["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(chromium: Browser) -> Iterator[Page]:
+    """A browser window; an error in its console fails the test."""
+    errors: list[str] = []
+
+    def heard(message: ConsoleMessage) -> None:
+        # htmx reports a stream that ended as a bare event; the pages of a server that stops all have that.
+        if message.type == "error" and message.text != "[object Event]":
+            errors.append(message.text)
+
+    context = chromium.new_context(viewport={"width": 1280, "height": 800}, reduced_motion="reduce")
+    window = context.new_page()
+    window.set_default_timeout(10_000)
+    window.on("console", heard)
+    window.on("pageerror", lambda error: errors.append(str(error)))
+    yield window
+    context.close()
+    assert errors == []
+
+
+def sign_in(page: Page, served: Served) -> None:
+    """By the set-up link, as the newcomer does."""
+    page.goto(f"{served.base}/setup/{served.stand.room.accounts.new_link()}")
+    page.keyboard.type("Ada")
+    page.keyboard.press("Tab")
+    page.keyboard.type(PASSWORD)
+    page.keyboard.press("Tab")
+    page.keyboard.type(PASSWORD)
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(f"{served.base}/rack")
+    expect(page.locator("#live-word")).to_have_text("live")
+
+
+def test_a_channel_goes_from_ready_to_speaking_and_back_without_reload(demo: Stand, page: Page) -> None:
+    """The Rack page would show the past, or jump about while somebody points at it."""
+    with behind_port(demo) as served:
+        wait_until(lambda: demo.model.snapshot().broker, what="the broker")
+        sign_in(page, served)
+        page.evaluate("window.stayed = true")
+        cell = page.locator("#ch-vienna-01-6")
+        expect(cell.locator(".r2")).to_have_text("Ready")
+        place = cell.bounding_box()
+        cell.focus()
+        now = demo.clock.utc()
+        call = CallInfo(call="c-9", attempt="a", direction="out", number="+882100000009", since=now, connected=now)
+        served.channel("vienna-01", 6, 100, state=S.ACTIVE, since=now, call=call)
+        expect(cell).to_have_class(re.compile("speaking"))
+        expect(cell.locator(".r2")).to_have_text(re.compile(r"^0:0[1-9]$"))
+        expect(cell).to_be_focused()
+        assert cell.bounding_box() == place
+        served.channel("vienna-01", 6, 101, state=S.READY, since=now, call=None)
+        expect(cell.locator(".r2")).to_have_text("Ready")
+        assert page.evaluate("window.stayed") is True
+
+
+def test_drawer_by_mouse_keyboard_and_address(demo: Stand, page: Page) -> None:
+    """A channel could not be looked at closely, or only by mouse."""
+    with behind_port(demo) as served:
+        wait_until(lambda: demo.model.snapshot().broker, what="the broker")
+        sign_in(page, served)
+        page.locator("#ch-vienna-01-3").click()
+        expect(page).to_have_url(f"{served.base}/rack/vienna-01/3")
+        expect(page.locator("#drawer h2")).to_have_text("vienna-01 / 3")
+        expect(page.locator("#drawer-close")).to_be_focused()
+        page.keyboard.press("Escape")
+        expect(page.locator("#drawer .drawer")).to_have_count(0)
+        expect(page).to_have_url(f"{served.base}/rack")
+        expect(page.locator("#ch-vienna-01-3")).to_be_focused()
+        page.keyboard.press("ArrowRight")
+        page.keyboard.press("Enter")
+        expect(page.locator("#drawer h2")).to_have_text("vienna-01 / 4")
+        served.channel("vienna-01", 4, 100, state=S.FAULT, fault="no answer to AT", call=None)
+        expect(page.locator("#drawer .state")).to_contain_text("Fault")
+        page.goto(f"{served.base}/rack/vienna-02/5")
+        expect(page.locator("#drawer .why")).to_contain_text("no answer to AT")
+
+
+def test_story_opens_from_the_records_and_explains_the_route(demo: Stand, page: Page) -> None:
+    """A complaint could not be answered."""
+    with behind_port(demo) as served:
+        sign_in(page, served)
+        page.keyboard.press("g")
+        page.keyboard.press("e")
+        expect(page).to_have_url(f"{served.base}/records")
+        page.keyboard.press("/")
+        page.keyboard.type("+88210 1234567")
+        page.keyboard.press("Enter")
+        page.locator(f'a[href="/records/{TELLING_CALL}"]').click()
+        expect(page.locator("h1")).to_contain_text("Alpine Tel")
+        expect(page.locator(".ladder")).to_be_visible()
+        page.get_by_text("7 out").click()
+        expect(page.get_by_text("vienna-01 / 11 no SIM")).to_be_visible()
+        expect(page.locator(".order tr.hit").first).to_contain_text("answered")
+        expect(page.locator(".voice canvas")).to_have_count(2)
+
+
+def test_ending_a_call_asks_first(demo: Stand, page: Page) -> None:
+    """A slip would cut a call off."""
+    heard: list[Command] = []
+
+    def controller(_topic: str, payload: bytes) -> None:
+        command = Command.decode(payload)
+        heard.append(command)
+        demo.broker.route(command.reply_to, CommandReply(id=command.id, ok=True).encode(), retain=False)
+
+    with behind_port(demo) as served:
+        wait_until(lambda: demo.model.snapshot().broker, what="the broker")
+        assert demo.room.live.loop is not None
+        demo.room.live.loop.call_soon_threadsafe(lambda: demo.bus.subscribe(topics.controller_command(), controller))
+        sign_in(page, served)
+        page.keyboard.press("g")
+        page.keyboard.press("c")
+        page.get_by_role("link", name="End…").first.click()
+        expect(page.locator("#dialog")).to_contain_text("Ends 1 call now")
+        page.get_by_role("link", name="Keep it").click()
+        expect(page.locator("#dialog")).to_be_hidden()
+        assert heard == []
+        page.get_by_role("link", name="End…").first.click()
+        page.get_by_role("button", name="End 1 call").click()
+        expect(page.locator("#say")).to_have_text("1 call ended")
+        assert [command.action for command in heard] == ["hang-up"]
+
+
+def test_a_lost_stream_is_said_on_the_page(demo: Stand, page: Page) -> None:
+    """People would trust a page that stands still."""
+    with behind_port(demo) as served:
+        sign_in(page, served)
+        assert demo.room.live.loop is not None
+        demo.room.live.loop.call_soon_threadsafe(demo.bus.pause)
+        expect(page.locator("#live-word")).to_contain_text("no broker")
+        demo.room.live.loop.call_soon_threadsafe(demo.bus.resume)
+        expect(page.locator("#live-word")).to_have_text("live")
+
+
+def test_theme_is_kept_and_small_screens_do_not_overflow(demo: Stand, page: Page) -> None:
+    """The night shift would be blinded, or would have to scroll sideways on a phone."""
+    with behind_port(demo) as served:
+        sign_in(page, served)
+        page.locator("#theme").click()
+        page.locator("#theme").click()
+        assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+        page.set_viewport_size({"width": 390, "height": 844})
+        for path in ("/rack", "/rack/vienna-01/3", "/calls", "/records", f"/records/{TELLING_CALL}", "/alarms"):
+            page.goto(served.base + path)
+            assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+            assert page.evaluate("document.documentElement.scrollWidth") <= 390, path

@@ -1,0 +1,91 @@
+"""`simrack web` as people and `simrack up` start it."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+from helpers import Hands, database
+from support import StartProcess
+
+from simrack.controller.store.migrate import migrate
+
+START_S = 20.0
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """Settings over an empty database; no broker answers, which must not matter for the door."""
+    migrate(database(tmp_path), Hands())
+    path = tmp_path / "web.toml"
+    path.write_text(
+        f'database = "{database(tmp_path)}"\nlisten = "127.0.0.1:0"\nstreams = 4\n[mqtt]\nurl = "mqtt://127.0.0.1:1"\n'
+    )
+    return path
+
+
+def simrack(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-P", "-m", "simrack.cli", *words], capture_output=True, text=True, timeout=START_S, check=False
+    )
+
+
+@pytest.mark.system
+def test_readiness_line_has_the_page_and_a_link_that_opens(config: Path, start_process: StartProcess) -> None:
+    """`simrack up` would wait for ever, or the newcomer would have no way in."""
+    process = start_process("web", "--config", str(config))
+    ready = process.ready
+    assert ready["setup_link"].startswith(ready["web"] + "/setup/")
+    with urllib.request.urlopen(ready["setup_link"], timeout=5) as answer:
+        assert "First administrator" in answer.read().decode()
+    with urllib.request.urlopen(ready["web"] + "/healthz", timeout=5) as answer:
+        assert json.load(answer) == {"ok": True, "broker": False}
+    link = simrack("web", "--config", str(config), "--new-link")
+    assert link.returncode == 0
+    with pytest.raises(urllib.error.HTTPError) as spent:
+        urllib.request.urlopen(ready["setup_link"], timeout=5)
+    assert spent.value.code == 410
+    spent.value.close()
+    assert process.stop() == 0
+
+
+@pytest.mark.system
+def test_a_taken_port_is_said_with_what_to_do(config: Path) -> None:
+    """A stack trace would be all that is shown."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        os.environ["SIMRACK_WEB_LISTEN"] = f"127.0.0.1:{taken.getsockname()[1]}"
+        try:
+            begun = time.monotonic()
+            failed = simrack("web", "--config", str(config))
+        finally:
+            del os.environ["SIMRACK_WEB_LISTEN"]
+    assert failed.returncode != 0
+    assert "can't listen on" in failed.stderr + failed.stdout
+    assert "Traceback" not in failed.stderr
+    assert time.monotonic() - begun < START_S
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [('listen = "8080"', "address:port"), ('time_zone = "Vienna"', "IANA zone"), ('lissten = "x"', "listen"), ("streams = 0", "1")],
+)
+def test_mistakes_in_the_settings_name_file_and_line(tmp_path: Path, line: str, words: str) -> None:
+    """People would have to guess which setting is wrong."""
+    from simrack.web.settings import WebSettings
+    from simrack.wire.errors import UserError
+    from simrack.wire.tomlfile import load
+
+    path = tmp_path / "web.toml"
+    path.write_text(f'database = "sqlite:///x.db"\n{line}\n[mqtt]\nurl = "mqtt://h"\n')
+    with pytest.raises(UserError) as error:
+        load(WebSettings, path)
+    assert error.value.where == "web.toml:2"
+    assert words in str(error.value)
