@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from simrack.controller.config.checks import check
 from simrack.controller.config.models import RoutingFile
 from simrack.controller.config.rows import EMPTY, compile_table, rows_of, version_in_force
+from simrack.controller.routing.numbers import load_metadata
 from simrack.controller.routing.table import RoutingTable
 from simrack.controller.store import tables as t
 from simrack.controller.store.engine import read_engine
@@ -48,6 +49,7 @@ class Configuration:
 
     def version(self, version: int | None) -> RoutingTable:
         """A stored version (for explaining an old call), None = the active one. Blocks; raises `StoreDown`."""
+        load_metadata()
         try:
             with self._engine.connect() as connection:
                 wanted = version_in_force(connection) if version is None else version

@@ -117,7 +117,8 @@ def in_force(order: Sequence[str]) -> tuple[Criterion, ...]:
 def place(options: Sequence[Option], search: Search) -> tuple[Placed, ...]:
     """Options in order, each channel once (its best way)."""
     criteria = in_force(search.table.limits.order)
-    keyed = [(tuple(criterion.value(option, search) for criterion in criteria), option) for option in options]
+    values = [criterion.value for criterion in criteria]
+    keyed = [(tuple([value(option, search) for value in values]), option) for option in options]
     keyed.sort(key=lambda item: (item[0], item[1].channel.box, item[1].channel.channel))
     unique: dict[tuple[str, int], tuple[tuple[float, ...], Option]] = {}
     for key, option in keyed:

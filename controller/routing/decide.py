@@ -5,7 +5,8 @@ call was placed, is being asked about, or is explained again from an old version
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 
 from simrack.controller.config.models import Target
 from simrack.controller.fleet.view import ChannelView, FleetView
@@ -66,7 +67,7 @@ def _search(draft: Draft) -> Search:
 # --- candidates and their checks ---------------------------------------------------------------------------
 
 
-def _funnel(search: Search, matches: Sequence[Match]) -> tuple[list[Option], list[CheckStep]]:
+def _funnel(search: Search, matches: Sequence[Match]) -> tuple[Sequence[Option], list[CheckStep]]:
     """Options that pass every check, and the steps up to the one that left none."""
     options, step = _in_plan(search, matches)
     steps = [step]
@@ -78,7 +79,7 @@ def _funnel(search: Search, matches: Sequence[Match]) -> tuple[list[Option], lis
     return options, steps
 
 
-def _in_plan(search: Search, matches: Sequence[Match]) -> tuple[list[Option], CheckStep]:
+def _in_plan(search: Search, matches: Sequence[Match]) -> tuple[Sequence[Option], CheckStep]:
     """The SIMs of the plans that the patterns name. The funnel counts each channel once per way to it."""
     ways: dict[str, list[tuple[Match, Target]]] = {}
     for match in matches:
@@ -123,21 +124,21 @@ def _why_not(channel: ChannelView, search: Search) -> str:
     return "The SIM is in no plan." if plan is None else f"The SIM is in plan {plan.name}."
 
 
-def _run(check: Check, options: Iterable[Option], search: Search) -> tuple[list[Option], CheckStep]:
-    left: list[Option] = []
-    dropped: list[Dropped] = []
-    went_in = 0
-    for option in options:
-        went_in += 1
-        why = check.fails(option, search)
-        if not why:
-            left.append(option)
-        elif len(dropped) < EXAMPLES:
-            dropped.append(Dropped(candidate=option.label, reason=why))
-    step = CheckStep(
-        check=check.name, title=check.title, went_in=went_in, left=len(left), dropped=tuple(dropped)
-    )
+def _run(check: Check, options: Sequence[Option], search: Search) -> tuple[Sequence[Option], CheckStep]:
+    fails = check.fails
+    whys = [fails(option, search) for option in options]
+    left = options
+    dropped: tuple[Dropped, ...] = ()
+    if any(whys):
+        left = [option for option, why in zip(options, whys, strict=True) if not why]
+        dropped = _examples(options, whys)
+    step = CheckStep(check=check.name, title=check.title, went_in=len(options), left=len(left), dropped=dropped)
     return left, step
+
+
+def _examples(options: Sequence[Option], whys: Sequence[str]) -> tuple[Dropped, ...]:
+    fell = ((option, why) for option, why in zip(options, whys, strict=True) if why)
+    return tuple(Dropped(candidate=option.label, reason=why) for option, why in islice(fell, EXAMPLES))
 
 
 def _no_candidate(steps: Sequence[CheckStep], fleet: FleetView) -> Refusal:

@@ -25,8 +25,8 @@ from simrack.controller.store.errors import StoreDown, StoreRefused
 from simrack.wire.messages import BoxEvent
 from simrack.wire.ports import Clock
 
-# A transaction has to stay under 50 ms (other processes wait for the write lock); a job takes about 0.5 ms.
-MOST_TOGETHER = 40
+# A transaction has to stay under 50 ms (other processes wait for the write lock); a job takes up to 1.5 ms.
+MOST_TOGETHER = 25
 # Rows of a configuration import per transaction (architecture: who writes what).
 IMPORT_BATCH = 1000
 
