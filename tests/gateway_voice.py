@@ -112,6 +112,14 @@ class Phone(asyncio.DatagramProtocol):
         total = sum(value * value for value in samples) / len(samples)
         return total > 1e5 and power(samples, hz) / (total / 2) > 0.7
 
+    def share(self, hz: float) -> float:
+        """Share of 100 ms pieces of all that came that are this tone."""
+        size = 800
+        samples = array.array("h", bytes(self.heard))
+        pieces = [samples[i : i + size] for i in range(0, len(samples) - size + 1, size)]
+        good = [p for p in pieces if power(p, hz) > 0.35 * sum(v * v for v in p) / size > 3e4]
+        return len(good) / max(len(pieces), 1)
+
 
 def power(samples: "array.array[int]", hz: float) -> float:
     """Mean square that a tone of `hz` has in these samples."""

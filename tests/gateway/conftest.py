@@ -1,9 +1,16 @@
-"""The box's tests log warnings only: property tests make thousands of moves."""
+"""An emulated network per file; logs from warnings up, because property tests make thousands of moves."""
 
 from collections.abc import Iterator
 
 import pytest
 import structlog
+from gateway_lab import Lab, emulated
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    with emulated(tmp_path_factory.mktemp("lab")) as started:
+        yield started
 
 
 @pytest.fixture(autouse=True)

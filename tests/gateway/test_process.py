@@ -1,0 +1,94 @@
+"""`simrack box` as a process: its readiness line, its end, and what is left after a kill."""
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from gateway_lab import Lab
+from gateway_sip import Controller, Dialog, sdp_of
+from gateway_support import until
+from support import Process, StartProcess
+
+pytestmark = pytest.mark.system
+
+
+@pytest.fixture
+async def controller() -> AsyncIterator[Controller]:
+    made = await Controller.open()
+    yield made
+    made.close()
+
+
+def written(lab: Lab, folder: Path, controller: Controller) -> str:
+    modules = "".join(
+        f"[[module]]\nchannel = {m['channel']}\nat = {json.dumps(m['at'])}\naudio = {json.dumps(m['audio'])}\n"
+        for m in lab.modules
+    )
+    file = folder / "box.toml"
+    file.write_text(
+        f'box = "lab-01"\ndata = {json.dumps(str(folder / "data"))}\n[mqtt]\nurl = "mqtt://127.0.0.1:9"\n'
+        f'[sip]\ncontroller = "127.0.0.1:{controller.port}"\n[rtp]\nfirst = 40000\nlast = 44999\n{modules}'
+    )
+    return str(file)
+
+
+async def answered(lab: Lab, box: Process, controller: Controller, attempt: str) -> Dialog:
+    """Call until the channel, which starts with the box, takes it."""
+    number = await lab.number(behaviour="tone", tone_hz=700)
+    host, port = box.ready["sip"].split(":")
+    tries: list[Dialog] = []
+
+    def again() -> bool:
+        if not tries or (tries[-1].final and tries[-1].final.status == 503):
+            headers = {
+                "X-Simrack-Call": "c", "X-Simrack-Attempt": f"{attempt}{len(tries)}", "X-Simrack-Channel": "1",
+                "X-Simrack-ICCID": lab.modules[0]["iccid"],
+            }  # fmt: skip
+            tries.append(controller.invite((host, int(port)), number, sdp_of(("127.0.0.1", 4000)), headers))
+        final = tries[-1].final
+        return final is not None and final.status == 200
+
+    await until(again, "answer", 15)
+    return tries[-1]
+
+
+async def test_after_kill_9_the_next_start_leaves_no_call_in_the_network(
+    lab: Lab, tmp_path: Path, controller: Controller, start_process: StartProcess
+) -> None:
+    """5 s after a kill the network holds no leg that no record claims (quality.md, 1)."""
+    file = written(lab, tmp_path, controller)
+    first = start_process("box", "--config", file)
+    await answered(lab, first, controller, "a")
+    first.popen.send_signal(signal.SIGKILL)
+    first.popen.wait()
+    assert (await lab.last_call())["released_at"] is None
+    start_process("box", "--config", file)
+    await lab.on_hook()
+
+
+async def test_sigterm_ends_calls_on_both_sides_and_the_process_in_order(
+    lab: Lab, tmp_path: Path, controller: Controller, start_process: StartProcess
+) -> None:
+    box = start_process("box", "--config", written(lab, tmp_path, controller))
+    assert box.ready["box"] == "lab-01"
+    dialog = await answered(lab, box, controller, "b")
+    box.popen.send_signal(signal.SIGTERM)
+    await until(lambda: dialog.request("BYE"), "BYE", 10)
+    bye = dialog.request("BYE")
+    assert bye
+    assert bye.cause == 41
+    await lab.on_hook()
+    assert box.popen.wait(10) == 0
+
+
+def test_a_mistake_in_the_file_ends_the_start_with_its_place(tmp_path: Path) -> None:
+    file = tmp_path / "box.toml"
+    file.write_text('box = "lab-01"\ndata = "x"\nsite = 5\n')
+    command = [sys.executable, "-P", "-m", "simrack.cli", "box", "--config", str(file)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert ended.returncode == 2
+    assert "box.toml:3: site" in ended.stderr
