@@ -1,19 +1,16 @@
 """Databases of the control room's tests: one filled once for all readers, one fresh for each writer."""
 
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import web_demo as demo_data
+import web_helpers as helpers
 from flask_openapi3.openapi import OpenAPI
 from jinja2 import FileSystemBytecodeCache
 
-# The helpers lie beside the tests, which are no package (importlib mode).
-sys.path.insert(0, str(Path(__file__).parent))
-
-import demo_data
-import helpers
+from simrack.controller.store.migrate import migrate
 
 
 @pytest.fixture(scope="session")
@@ -23,7 +20,7 @@ def templates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # Each test makes its own application; compiling the same pages each time would be most of the time.
     OpenAPI.jinja_options = {"bytecode_cache": FileSystemBytecodeCache(str(folder))}
     clock = helpers.Hands()
-    demo_data.migrate(f"sqlite:///{folder / 'empty.db'}", clock)
+    migrate(f"sqlite:///{folder / 'empty.db'}", clock)
     demo_data.fill_database(f"sqlite:///{folder / 'demo.db'}", clock, records=400)
     return folder
 

@@ -9,13 +9,15 @@ import threading
 from datetime import UTC, datetime
 from pathlib import Path
 
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, sync_playwright
 from waitress.server import create_server
 
-sys.path.insert(0, str(Path(__file__).parent))
+from simrack.controller.store.migrate import migrate
 
-import demo_data
-import helpers
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import web_demo as demo_data
+import web_helpers as helpers
 
 PAGES = {
     "rack": "/rack", "drawer": "/rack/vienna-01/3", "drawer-fault": "/rack/vienna-02/5", "wall": "/rack?wall",
@@ -25,6 +27,7 @@ PAGES = {
     "missing": "/nothing-here",
 }  # fmt: skip
 WIDTHS = (1280, 390)
+BASES: dict[int, str] = {}  # where a stand is served already
 
 
 class RealClock(helpers.Hands):
@@ -42,7 +45,7 @@ def main(folder: Path, only: str) -> None:
         demo_data.fill_database(url, clock)
         stand = helpers.stand(url, clock=clock, time_zone="Europe/Vienna")
         empty_url = f"sqlite:///{scratch}/empty.db"
-        demo_data.migrate(empty_url, clock)
+        migrate(empty_url, clock)
         empty = helpers.stand(empty_url, clock=clock, time_zone="Europe/Vienna")
         serve(stand)
         with sync_playwright() as playwright:
@@ -79,13 +82,18 @@ def address(stand: helpers.Stand) -> str:
     return f"http://127.0.0.1:{server.effective_port}"
 
 
+def complain(message: ConsoleMessage) -> None:
+    if message.type == "error":
+        sys.stderr.write(f"{message.location.get('url')}: {message.text}\n")
+
+
 def shoot_door(browser: Browser, stand: helpers.Stand, folder: Path, only: str) -> None:
     token = stand.room.accounts.new_link()
     base = address(stand)
-    stand.base = base  # type: ignore[attr-defined]
+    BASES[id(stand)] = base
     for width in WIDTHS:
         for theme in ("light", "dark"):
-            context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=theme)  # type: ignore[arg-type]
+            context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=theme)
             page = context.new_page()
             for name, path in (("setup", f"/setup/{token}"), ("sign-in", "/sign-in"), ("setup-spent", "/setup/00")):
                 if only in name:
@@ -97,7 +105,7 @@ def shoot_door(browser: Browser, stand: helpers.Stand, folder: Path, only: str) 
 def shoot(browser: Browser, stand: helpers.Stand, pages: dict[str, str], folder: Path, only: str) -> None:
     if not any(only in name for name in pages):
         return
-    base = getattr(stand, "base", "") or address(stand)
+    base = BASES.get(id(stand)) or address(stand)
     helpers.wait_until(lambda: stand.model.snapshot().broker, what="the link to the broker")
     if stand.room.accounts.empty():
         stand.browser().set_up(stand.room.accounts.new_link())
@@ -105,13 +113,13 @@ def shoot(browser: Browser, stand: helpers.Stand, pages: dict[str, str], folder:
     for width in WIDTHS:
         for theme in ("light", "dark"):
             height = 800 if width > 400 else 844
-            context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=theme)  # type: ignore[arg-type]
+            context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=theme)
             context.add_cookies([{"name": "simrack", "value": cookie, "url": base}])
             for name, path in pages.items():
                 if only not in name:
                     continue
                 page = context.new_page()
-                page.on("console", lambda message, name=name: sys.stderr.write(f"{name}: {message.text}\n") if message.type == "error" else None)
+                page.on("console", complain)
                 page.goto(base + path)
                 page.wait_for_timeout(350)
                 page.screenshot(path=folder / f"{name}-{theme}-{width}.png", full_page="drawer" not in name)

@@ -3,8 +3,8 @@
 import re
 
 import pytest
-from helpers import PASSWORD, Browser, Stand, stand, text_of
 from sqlalchemy import create_engine, text
+from web_helpers import PASSWORD, Browser, Stand, stand, text_of
 
 from simrack.web.errors import LinkSpent
 from simrack.web.guard import HEADERS, Throttle, digest, form_token
@@ -166,7 +166,7 @@ def test_one_address_that_tries_many_names_is_slowed_down(demo: Stand) -> None:
 
 def test_throttle_forgets_the_oldest_keys_first() -> None:
     """Made-up names would fill the memory."""
-    from helpers import Hands
+    from web_helpers import Hands
 
     from simrack.web import guard
 

@@ -3,8 +3,8 @@
 import json
 
 import pytest
-from demo_data import TELLING_CALL
-from helpers import Stand
+from web_demo import TELLING_CALL
+from web_helpers import Stand
 
 from simrack.controller.models import RecordFilter
 from simrack.controller.store.errors import StoreDown

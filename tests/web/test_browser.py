@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pytest
-from demo_data import TELLING_CALL
-from helpers import PASSWORD, Stand, wait_until
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 from waitress.server import create_server
+from web_demo import TELLING_CALL
+from web_helpers import PASSWORD, Stand, wait_until
 
 from simrack.wire import topics
 from simrack.wire.channel import ChannelState

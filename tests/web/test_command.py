@@ -11,8 +11,8 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from helpers import Hands, database
 from support import StartProcess
+from web_helpers import Hands, database
 
 from simrack.controller.store.migrate import migrate
 

@@ -9,11 +9,12 @@ from datetime import timedelta
 from typing import Self
 
 import pytest
-from demo_data import messages
-from helpers import NOW, Hands, Stand, take, wait_until
 from hypothesis import given
 from hypothesis import strategies as st
+from web_demo import messages
+from web_helpers import NOW, Hands, Stand, take, wait_until
 
+from simrack.controller.models import Names
 from simrack.web import cells
 from simrack.web.feed import Feed, Item
 from simrack.web.rack import EVENTS_KEPT, RackModel
@@ -89,7 +90,7 @@ def test_last_will_of_a_box_is_one_change_of_its_cells() -> None:
     assert changes.channels == {("lab-01", 1), ("lab-01", 2)}
     assert changes.boxes == {"lab-01"}
     assert not changes.layout
-    cell = cells.cell(("lab-01", 1), model.snapshot(), cells.Names(), NOW)
+    cell = cells.cell(("lab-01", 1), model.snapshot(), Names(), NOW)
     assert (cell.tone, cell.word, cell.sub) == ("unknown", "Unknown", "was speaking")
 
 
@@ -365,11 +366,11 @@ def test_a_stream_ends_with_its_session(running: Stand) -> None:
     browser.get("/rack")
     answer = browser.client.get(f"/stream?since={running.room.feed.place}&topic=rack")
     events = iter(answer.response)
-    assert b"beat" in next(events)  # type: ignore[operator]
+    assert b"beat" in next(events)
     browser.post("/sign-out")
     running.clock.forward(10)
     running.room.feed.publish("*", "beat", "now")
-    assert any(b"signed-out" in block for block in events)  # type: ignore[operator]
+    assert any(b"signed-out" in block for block in events)
     answer.close()
     wait_until(lambda: running.room.feed.streams == 0, what="the stream to be given back")
 

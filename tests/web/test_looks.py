@@ -7,10 +7,10 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
-from demo_data import at_log, explanation, failed_log, ladder, messages
-from helpers import NOW, Hands, Stand, take
 from hypothesis import given
 from hypothesis import strategies as st
+from web_demo import at_log, explanation, failed_log, ladder, messages
+from web_helpers import NOW, Hands, Stand, take
 
 import simrack.web
 from simrack.controller.models import AttemptRow, LadderLine, Names, Story
@@ -155,7 +155,7 @@ def test_failed_dial_shows_the_modules_word() -> None:
 
 def test_funnel_keeps_counts_and_reasons(demo: Stand) -> None:
     """The explanation would not add up."""
-    from demo_data import TELLING_CALL
+    from web_demo import TELLING_CALL
 
     story = demo.room.desk.queries.story(TELLING_CALL)
     assert story is not None

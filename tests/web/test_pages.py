@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from demo_data import TELLING_CALL, messages
-from helpers import Hands, Stand, stand, text_of
+from web_demo import TELLING_CALL, messages
+from web_helpers import Hands, Stand, stand, text_of
 
 from simrack.controller.models import AlarmRow, Figures, Names, OpenCallRow, RecordFilter, RecordPage, Story
 from simrack.controller.store.errors import StoreDown
@@ -180,7 +180,7 @@ def test_ending_a_call_says_what_it_touches_and_sends_the_command(demo: Stand) -
     assert answer.location == "/calls?done=1"
     assert seen == [("simrack/v1/controller/command", "hang-up", {"call": call}, "Ada")]
     browser.get(f"/calls/{call}/hang-up")
-    part = browser.post(f"/calls/{call}/hang-up", headers={"HX-Target": "dialog"})
+    part = browser.post(f"/calls/{call}/hang-up", target="dialog")
     assert part.status_code == 204
     assert "1 call ended" in part.headers["HX-Trigger"]
 

@@ -6,8 +6,8 @@ import io
 import re
 
 import pytest
-from helpers import Browser, Stand, text_of
 from sqlalchemy import update
+from web_helpers import Browser, Stand, text_of
 
 from simrack.controller.models import RecordFilter
 from simrack.controller.store import tables as t

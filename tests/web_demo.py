@@ -98,9 +98,9 @@ def _config(connection: Connection, now: datetime) -> None:
     connection.execute(insert(t.config_active).values(id=1, version=41, activated=now))
     for kind, titles in (("sender", SENDERS), ("plan", PLANS), ("site", SITES)):
         for position, (name, title) in enumerate(titles.items()):
-            body = {"name": name, "title": title}
+            body: dict[str, object] = {"name": name, "title": title}
             if kind == "plan":
-                body["imsi_prefixes"] = [f"0010{position + 1}"]  # type: ignore[assignment]
+                body["imsi_prefixes"] = [f"0010{position + 1}"]
             connection.execute(
                 insert(t.CONFIG_TABLES[kind]).values(
                     version=41, position=position, name=name, body=json.dumps(body)
@@ -159,12 +159,12 @@ def at_log(number: str) -> tuple[AtLine, ...]:
         (1837, "<", f'+QIND: "ccinfo",1,0,3,0,0,{info}'), (6117, "<", f'+QIND: "ccinfo",1,0,0,0,0,{info}'),
         (228405, ">", "AT+QHUP=16"), (228422, "<", "OK"), (228431, "<", f'+QIND: "ccinfo",1,0,-1,0,0,{info}'),
     )  # fmt: skip
-    return tuple(AtLine(ms=ms, way=way, text=text) for ms, way, text in lines)  # type: ignore[arg-type]
+    return tuple(AtLine(ms=ms, way=way, text=text) for ms, way, text in lines)
 
 
 def failed_log(number: str) -> tuple[AtLine, ...]:
     lines = ((2, ">", f"ATD{number};"), (1304, "<", "+CME ERROR: 30"))
-    return tuple(AtLine(ms=ms, way=way, text=text) for ms, way, text in lines)  # type: ignore[arg-type]
+    return tuple(AtLine(ms=ms, way=way, text=text) for ms, way, text in lines)
 
 
 def ladder() -> tuple[LadderLine, ...]:
@@ -178,7 +178,7 @@ def ladder() -> tuple[LadderLine, ...]:
         (229761, "box", "controller", "200 OK", 2), (229763, "controller", "sender", "200 OK", 0),
     )  # fmt: skip
     return tuple(
-        LadderLine(ms=ms, source=a, target=b, label=label, attempt=number)  # type: ignore[arg-type]
+        LadderLine(ms=ms, source=a, target=b, label=label, attempt=number)
         for ms, a, b, label, number in lines
     )
 

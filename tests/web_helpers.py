@@ -181,10 +181,10 @@ class Browser:
         self.page = self.client.get(path, headers=named, buffered=True)
         return self.page
 
-    def post(self, path: str, /, *, headers: dict[str, str] | None = None, **fields: str) -> TestResponse:
+    def post(self, path: str, /, target: str = "", **fields: str) -> TestResponse:
         """Send a form with the hidden field of the page that was opened before."""
         data = {"csrf": self.csrf(), **fields}
-        self.page = self.client.post(path, data=data, headers=headers or {})
+        self.page = self.client.post(path, data=data, headers={"HX-Target": target} if target else {})
         return self.page
 
     def csrf(self) -> str:
