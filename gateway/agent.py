@@ -193,12 +193,14 @@ class Box:
         await uplink.farewell()
 
     async def _watch_alone(self) -> None:
-        """architecture.md: a box that has heard no controller for its configured time ends its calls."""
         while True:
             await asyncio.sleep(ALONE_CHECK_S)
-            if self._uplink is None or self._uplink.silent_s() < self.settings.calls.alone_hours * 3600:
-                continue
-            busy = self._order_all(logic.Expired(logic.Timer.ALONE))
-            if busy:
-                log.warning("no controller: calls ended", box=self.settings.box, calls=len(busy))
+            self.end_if_alone()
 
+    def end_if_alone(self) -> None:
+        """architecture.md: a box that has heard no controller for its configured time ends its calls."""
+        if self._uplink is None or self._uplink.silent_s() < self.settings.calls.alone_hours * 3600:
+            return
+        busy = self._order_all(logic.Expired(logic.Timer.ALONE))
+        if busy:
+            log.warning("no controller: calls ended", box=self.settings.box, calls=len(busy))

@@ -469,12 +469,36 @@ async def test_a_maximum_ring_time_and_a_maximum_call_time_are_kept(rig: Rig) ->
 async def test_facts_that_the_controller_acknowledged_leave_the_box(rig: Rig) -> None:
     await rig.final(rig.call(rig.lab.numbers["busy"]))
     await rig.part()
+    await until(lambda: rig.outbox.waiting == 0, "acknowledged")
     statuses: list[BoxStatus] = []
     stop = rig.centre.subscribe(topics.ALL_BOX_STATUS, lambda _, payload: statuses.append(BoxStatus.decode(payload)))
     time = ControllerTime(boot=IDS.token(), seq=1, at=CLOCK.utc() + timedelta(hours=1))
     await rig.centre.publish(topics.controller_time(), time.encode())
     await until(lambda: statuses and statuses[-1].clock_offset_ms and statuses[-1].outbox == 0, "empty outbox")
     stop()
+
+
+async def test_a_box_that_lost_its_controller_for_hours_ends_its_calls(rig: Rig) -> None:
+    dialog = rig.call(await rig.lab.number(behaviour="tone", tone_hz=700))
+    assert await rig.final(dialog) == 200
+    rig.box.end_if_alone()
+    assert rig.state() is S.ACTIVE
+    assert rig.box._uplink
+    rig.box._uplink.heard -= 2 * 3600
+    rig.box.end_if_alone()
+    await until(lambda: dialog.request("BYE"), "BYE", 10)
+    part = await rig.part()
+    assert (part.cause, part.cause_text, part.side) == (41, "no controller", "rack")
+    rig.box._uplink.heard = CLOCK.monotonic()
+    await rig.lab.on_hook()
+
+
+async def test_a_restarted_module_comes_back_by_itself(rig: Rig) -> None:
+    first = rig.box.modules[1].driver
+    await rig.box.modules[1].restart("restarted by a person")
+    await until(lambda: rig.state() is S.FAULT, "restart", 10)
+    await until(lambda: rig.state() is S.READY, "back", 20)
+    assert rig.box.modules[1].driver is not first
 
 
 async def test_garbage_from_one_module_disturbs_no_other_call(rig: Rig) -> None:
