@@ -27,7 +27,7 @@ from simrack.controller.calls.metrics_page import MetricsPage
 from simrack.controller.calls.services import CallLimits, Feed, Services
 from simrack.controller.config.files import Configuration, import_file
 from simrack.controller.config.rows import EMPTY
-from simrack.controller.fleet.history import usage_from_records
+from simrack.controller.fleet.history import keys_of, usage_from_records
 from simrack.controller.fleet.link import FleetLink, will
 from simrack.controller.fleet.state import Fleet
 from simrack.controller.routing.current import Routing
@@ -195,6 +195,7 @@ class _Rooms:
         left = await self._store.close_left_over()
         if left:
             log.warning("calls of an earlier run were closed as lost", calls=len(left))
+            self._desk.remember(await asyncio.to_thread(keys_of, url, left))
         self._fleet.load_usage(await asyncio.to_thread(usage_from_records, url, now), now)
         await self._first_config()
         self._link.config_version, self._link.software = self._routing.version, self._owner.software

@@ -29,6 +29,8 @@ log = structlog.get_logger(__name__)
 AnyCall = Call | IncomingCall
 #: After an overload a sender comes back no sooner than the burst is over.
 RETRY_AFTER_S = 5
+#: An INVITE is repeated for 32 s (RFC 3261, timer B); twice that covers a slow start.
+EARLIER_S = 64.0
 #: An alarm about something that happened stays for this long after it last happened.
 OVERLOAD_HOLD_S = 60.0
 FAILURES_HOLD_S = 3600.0
@@ -48,6 +50,8 @@ class Desk:
         self._empty = asyncio.Event()
         self._empty.set()
         self._draining = False
+        self._earlier: frozenset[tuple[str, str, str]] = frozenset()
+        self._earlier_until = 0.0
         self._sampled: dict[str, float] = {}
         self._unlogged: Counter[str] = Counter()
         services.fleet.listen(self._box_changed)
@@ -114,6 +118,10 @@ class Desk:
         for call in self._by_part(part):
             call.take_part(part, offset)
 
+    def remember(self, keys: frozenset[tuple[str, str, str]]) -> None:
+        """Know calls of an earlier run by (sender, Call-ID, From tag), whose INVITEs may still be repeated."""
+        self._earlier, self._earlier_until = keys, self._on.clock.monotonic() + EARLIER_S
+
     def drain(self) -> None:
         """Take no new calls; those in progress go on."""
         self._draining = True
@@ -169,11 +177,19 @@ class Desk:
         if self._draining:
             self._on.metrics.refusals.labels("draining").inc()
             leg.reject(503, Cause.TEMPORARY_FAILURE, "controller stops", retry)
+        elif self._is_earlier(leg, sender):
+            self._on.metrics.refusals.labels("earlier-run").inc()
+            leg.reject(503, Cause.TEMPORARY_FAILURE, "controller was restarted", retry)
         elif not self.guard.admit():
             self._note_overload()
             leg.reject(503, Cause.CONGESTION, "overload", retry)
         else:
             self._begin(Call(self._on, leg, sender))
+
+    def _is_earlier(self, leg: IncomingLeg, sender: str) -> bool:
+        """Whether this INVITE belongs to a call that has its record from an earlier run."""
+        key = (sender, leg.request.call_id, leg.request.from_tag)
+        return key in self._earlier and self._on.clock.monotonic() < self._earlier_until
 
     def _note_overload(self) -> None:
         self._on.metrics.overload.inc()

@@ -152,7 +152,7 @@ def _side(history: History) -> Literal["called", "calling", "rack"]:
 def _marks(history: History, difference_ms: int) -> list[str]:
     marks = list(history.marks)
     if len(history.attempts) > 1:
-        marks.append("failover")
+        marks.append("rerouted")
     if abs(difference_ms) > DIFFERS_MS:
         marks.append("talk-differs")
     return marks

@@ -58,8 +58,8 @@ class CallLimits:
 
     #: A box that sends no response to INVITE for this long counts as unreachable (routing).
     no_response_s: float = 1.5
-    #: Candidates tried for one call; a caller waits no longer than this many failures.
-    attempts: int = 6
+    #: Candidates tried for one call, if routing's own `max_attempts` is higher: no caller waits longer.
+    attempts: int = 32
     #: A CANCEL or BYE is answered within SIP's timer B or F (32 s); then the leg is given up.
     release_s: float = 33.0
     #: The box's part comes within this after the end, or the record is `estimated` (architecture).

@@ -1,5 +1,6 @@
-"""The SIMs' counters as the records tell them: where `Usage` starts after a restart."""
+"""What the records tell a controller that starts: the SIMs' counters, and the calls that a crash left open."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from sqlalchemy import func, select
@@ -36,5 +37,19 @@ def usage_from_records(url: str, now: datetime) -> dict[str, SimUsage]:
                 )
                 for row in connection.execute(statement)
             }
+    finally:
+        engine.dispose()
+
+
+def keys_of(url: str, calls: Sequence[str]) -> frozenset[tuple[str, str, str]]:
+    """(sender, Call-ID, From tag) of recorded calls: what tells one call from another. Blocks."""
+    engine = read_engine(url)
+    columns = t.cdr.c
+    statement = select(columns.sender, columns.sip_call_id, columns.from_tag).where(columns.call.in_(calls))
+    try:
+        with engine.connect() as connection:
+            return frozenset(
+                (row.sender, row.sip_call_id, row.from_tag) for row in connection.execute(statement)
+            )
     finally:
         engine.dispose()

@@ -8,7 +8,7 @@ from typing import Protocol
 import structlog
 
 from simrack.controller.fleet.state import Fleet
-from simrack.controller.store.errors import StoreError
+from simrack.controller.store.errors import StoreError, StoreRefused
 from simrack.wire import topics
 from simrack.wire.errors import LinkDown
 from simrack.wire.messages import (
@@ -132,21 +132,32 @@ class FleetLink:
 
     async def _take_events(self) -> None:
         while True:
-            events = [await self._events.get()]
-            while len(events) < MOST_TOGETHER and not self._events.empty():
-                events.append(self._events.get_nowait())
-            try:
-                await self._store.take_events(events)
-            except StoreError as error:
-                log.warning("facts wait for the database", count=len(events), error=str(error))
-                await asyncio.sleep(RETRY_S)
-                continue
+            waiting = [await self._events.get()]
+            while len(waiting) < MOST_TOGETHER and not self._events.empty():
+                waiting.append(self._events.get_nowait())
+            events = await self._stored(waiting)
             self._taken(len(events))
             # A double may be handed over again: a call takes the part of an attempt once.
             for event in events:
                 if isinstance(event.body, CallPart):
                     self._on_part(event.body, timedelta(milliseconds=event.offset_ms or 0))
             await self._acknowledge(events)
+
+    async def _stored(self, events: Sequence[BoxEvent]) -> Sequence[BoxEvent]:
+        """Store facts; returns those that are on disk. The boxes send the others again."""
+        try:
+            await self._store.take_events(events)
+        except StoreRefused as error:
+            if len(events) > 1:
+                # One that the database refuses must not hold up its neighbours for ever.
+                return [event for one in events for event in await self._stored([one])]
+            log.error("the database refuses a fact", box=events[0].box, seq=events[0].seq, error=str(error))
+            return []
+        except StoreError as error:
+            log.warning("facts wait for the database", count=len(events), error=str(error))
+            await asyncio.sleep(RETRY_S)
+            return []
+        return events
 
     async def _acknowledge(self, events: Iterable[BoxEvent]) -> None:
         for box, ranges in acknowledgements(events).items():

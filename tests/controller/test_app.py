@@ -133,8 +133,9 @@ async def test_malformed_invites(tmp_path: Path) -> None:
         assert (await on.record()).sip_status == 404
 
 
-def bare_invite(on: World) -> Dialog:
-    """An INVITE without Contact, by hand."""
+def bare_invite(on: World, *, contact: bool = False) -> Dialog:
+    """An INVITE of a fixed dialog, by hand, without Contact unless asked for."""
+    more = f"Contact: <sip:a@127.0.0.2:{on.trunk.port}>\r\n" if contact else ""
     dialog = Dialog(
         on.trunk,
         "bare",
@@ -147,7 +148,7 @@ def bare_invite(on: World) -> Dialog:
     on.trunk.transport.sendto(
         f"INVITE {dialog.target} SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.2:{on.trunk.port};branch=z9hG4bKbare\r\n"
         f"From: {dialog.local_uri}\r\nTo: {dialog.remote_uri}\r\nCall-ID: bare\r\nCSeq: 1 INVITE\r\n"
-        "Max-Forwards: 70\r\nContent-Length: 0\r\n\r\n".encode(),
+        f"{more}Max-Forwards: 70\r\nContent-Length: 0\r\n\r\n".encode(),
         on.sip,
     )
     return dialog
@@ -386,7 +387,8 @@ async def test_counters_and_left_over_calls_survive_a_restart(tmp_path: Path) ->
     assert [u.talk_ms_today for u in usage.values()] == [65_000]
     with sqlite3.connect(tmp_path / "simrack.db") as db:
         db.execute(
-            "INSERT INTO open_call (call, run, direction, started, sip_call_id) VALUES ('x', 'old', 'out', ?, 'y')",
+            "INSERT INTO open_call (call, run, direction, sender, started, sip_call_id, from_tag) "
+            "VALUES ('x', 'old', 'out', 'trunk', ?, 'bare', '1')",
             ("2026-11-21 10:00:00.000000",),
         )
     async with world(tmp_path) as on:
@@ -395,6 +397,12 @@ async def test_counters_and_left_over_calls_survive_a_restart(tmp_path: Path) ->
         assert story is not None
         assert (story.record.cause, story.record.side) == (41, "rack")
         assert row.call
+        again = bare_invite(on, contact=True)
+        assert await on.final(again) == 503, "the same INVITE, repeated over the restart, is the same call"
+        await on.final(on.invite("+4930123456"))
+        await on.record(3)
+        page = await asyncio.to_thread(on.queries.records, RecordFilter())
+        assert page.total == 3
 
 
 async def test_metrics_page_counts_refusals_by_reason(tmp_path: Path) -> None:

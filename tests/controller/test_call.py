@@ -174,7 +174,7 @@ async def test_failover_goes_to_the_next_candidate_within_the_call(failure: Fail
     run.sender.say(Disconnected(16))
     row = await run.record()
     assert (row.outcome, row.attempts, row.box, row.channel) == ("answered", 2, "box-2", 2)
-    assert "failover" in row.marks
+    assert "rerouted" in row.marks
     first, last = on.store.finished[0].attempts
     assert (first.number, first.cause) == (1, failure.cause)
     assert last.outcome == "answered"

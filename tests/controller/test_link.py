@@ -1,7 +1,7 @@
 """The controller's side of MQTT over the broker in memory."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -9,6 +9,7 @@ from controller_sim import MemoryStore, TestClock, report, status, until
 
 from simrack.controller.fleet.link import FleetLink, acknowledgements, will
 from simrack.controller.fleet.state import Fleet
+from simrack.controller.store.errors import StoreRefused
 from simrack.wire import topics
 from simrack.wire.messages import (
     BoxEvent,
@@ -125,3 +126,21 @@ def test_acknowledgements_are_ranges() -> None:
         [event("b", "x", 3), event("b", "x", 1), event("b", "x", 2), event("b", "x", 7), event("b", "y", 8)]
     )
     assert [(r.boot, r.first, r.last) for r in found["b"]] == [("x", 1, 3), ("x", 7, 7), ("y", 8, 8)]
+
+
+async def test_fact_that_the_database_refuses_holds_up_no_other(run_tasks: Run) -> None:
+    """One poisoned fact must not keep a box's outbox full for ever."""
+    on = Linked(run_tasks)
+    real = on.store.take_events
+
+    async def choosy(events: Sequence[BoxEvent]) -> object:
+        if any(event.seq == 2 for event in events):
+            raise StoreRefused("no")
+        return await real(events)
+
+    on.store.take_events = choosy  # type: ignore[assignment,method-assign]
+    on.start()
+    await until(lambda: on.bus.connected and on.box.connected)
+    for seq in (1, 2, 3):
+        await on.box.publish(topics.box_event("box-1"), on.event(seq).encode())
+    await until(lambda: {r.first for ack in on.acks for r in ack.ranges} == {1, 3})
