@@ -20,7 +20,6 @@ from simrack.drivers.modems.base import (
     Progress,
     Unresponsive,
 )
-from simrack.drivers.modems.generic import driver as generic_driver
 from simrack.drivers.modems.generic import service
 from simrack.drivers.registry import open_module
 from simrack.wire.ports import SystemClock
@@ -56,7 +55,7 @@ async def test_silent_module_is_reported(bench: Begin, monkeypatch: pytest.Monke
     monkeypatch.setattr(service, "LIFE_EVERY_S", 0.02)
     module = await bench("ec25_answered")
     await module.next(NetworkChanged)
-    monkeypatch.setattr(generic_driver, "DIAL_S", 0.05)
+    monkeypatch.setattr(module.driver, "dial_s", 0.05)
     module.module.deaf = True
     with pytest.raises(ModemSilent):
         await module.driver.dial(NUMBER)
@@ -171,3 +170,22 @@ async def test_reset_restarts_the_module(bench: Begin) -> None:
     module = await bench("ec25_answered")
     await module.driver.reset()
     assert "AT+CFUN=1,1" in module.module.sent
+
+
+@pytest.mark.parametrize("ended", [True, False], ids=["held call", "ringing call"])
+async def test_call_of_an_earlier_run_is_ended_at_start(bench: Begin, ended: bool) -> None:
+    """Else the network would hold a call that no record claims, after the box was killed."""
+    module = await bench("ec25_left_active" if ended else "ec25_left_ringing")
+    assert bool(module.module.matching("AT+QHUP=16")) is ended
+    if not ended:
+        await module.module.line("RING")
+        await module.progress(Progress.INCOMING)
+
+
+async def test_module_without_a_call_list_rings_by_its_word(bench: Begin) -> None:
+    """Else such a module could take no calls at all."""
+    module = await bench("generic_no_list")
+    await module.module.line('+CLIP: "+88210777",145')
+    assert (await module.progress(Progress.INCOMING)).number == "+88210777"
+    await module.module.line("RING")
+    assert module.progresses() == [Progress.INCOMING]

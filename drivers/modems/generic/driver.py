@@ -31,8 +31,6 @@ from simrack.wire.ports import Clock
 # How long a cancel waits for an outstanding dial to be taken before it breaks it off; modules answer ATD
 # within 300 ms when COLP is off.
 DIAL_GRACE_S = 1.0
-# ATD is answered at once with COLP off; a module on a loaded hub may need seconds.
-DIAL_S = 15.0
 # After a hang-up command: until the call must be gone from +CLCC before the next one is tried. Networks were
 # seen to take 1 s for the release of an alerting call.
 ON_HOOK_S = 3.0
@@ -70,6 +68,8 @@ class GenericDriver(ServedDriver):
     #: Seconds between +CLCC while a call is set up, and while it is up.
     poll_setup_s = 0.3
     poll_call_s = 1.0
+    #: Seconds until ATD must be answered, with COLP off. A caller waits for that before the call goes elsewhere.
+    dial_s = 15.0
 
     def __init__(self, chat: Chat, sheet: Sheet, clock: Clock) -> None:
         super().__init__(chat, sheet, clock)
@@ -81,7 +81,7 @@ class GenericDriver(ServedDriver):
         self._call_up = asyncio.Event()
         self._dial_over = asyncio.Event()
         self._dial_over.set()
-        self._given_up = False
+        self._given_up = self._can_list = False
         self._hang_up_turn = asyncio.Lock()
         self._urcs.update(
             {
@@ -106,8 +106,19 @@ class GenericDriver(ServedDriver):
         await self._synchronised()
         self.info = await self._identify()
         await self._run_start_up()
+        await self._clear_line()
         self._serve()
         return self.info
+
+    async def _clear_line(self) -> None:
+        """End what an earlier run of the box left behind: nobody records it any more. A ring stays."""
+        try:
+            rows = await self._voice_rows()
+        except ModemRefused:
+            return
+        self._can_list = True
+        if any(row.state not in (Progress.INCOMING, Progress.WAITING) for row in rows):
+            await self.hang_up()
 
     async def reset(self) -> None:
         await self._try(AtCommand("AT+CFUN=1,1", timeout_s=RESET_S), Priority.URGENT)
@@ -150,7 +161,7 @@ class GenericDriver(ServedDriver):
         self.view.asked(number)
         self._hint = 0
         try:
-            await self._outstanding(AtCommand(f"ATD{number}{suffix};", timeout_s=DIAL_S, dial=True))
+            await self._outstanding(AtCommand(f"ATD{number}{suffix};", timeout_s=self.dial_s, dial=True))
         except AtRefused as error:
             refusal = await self._dial_refused(error)
             raise refusal from error
@@ -349,11 +360,11 @@ class GenericDriver(ServedDriver):
             self._spawn(self._ringing, replies.calling_number(line.text))
 
     async def _ringing(self, number: str) -> None:
-        try:
+        # Without a list the line itself is all there is. With one, RING in a burst of noise stays noise, and a
+        # real ring comes again after some seconds.
+        if self._can_list:
             await self._list_calls(Priority.URGENT)
-        except ModemRefused:
-            # Without a list the line itself is all there is. With one, RING in a burst of noise stays noise, and
-            # a real ring comes again after some seconds.
+        else:
             self._do(self.view.ringing(number))
 
     def _waiting(self, line: Line) -> None:

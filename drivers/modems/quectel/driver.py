@@ -38,6 +38,9 @@ class QuectelDriver(GenericDriver):
         AtCommand("AT+QTONEDET=1"),
     )
 
+    # The manual says 300 ms; a loaded USB hub was seen to need seconds.
+    dial_s = 5.0
+
     def __init__(self, chat: Chat, sheet: Sheet, clock: Clock) -> None:
         super().__init__(chat, sheet, clock)
         #: The dialect in use: "ccinfo", "dsci", or "" = asking only.
