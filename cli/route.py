@@ -62,9 +62,8 @@ def explain(
     as_json: JsonOption = False,
 ) -> None:
     """Show which checks a call would pass now, who falls out, and the order of the rest. Places no call."""
-    from simrack.controller.routing.explain_text import explain_text
-
     from simrack.controller.models import Explanation
+    from simrack.controller.routing.explain_text import explain_text
 
     facts = read_state(state)
     args = {"called": number, "calling": caller, "sender": sender}

@@ -19,11 +19,13 @@ def test_every_shipped_folder_has_its_link() -> None:
 
 
 def test_lock_file_names_no_address() -> None:
-    """A lock file with addresses ties the project to one registry."""
-    for name in ("requirements.lock", "package-lock.json"):
+    """A lock file with addresses ties the project to one registry; both Python locks pin the same releases."""
+    for name in ("requirements.lock", "requirements-dev.lock", "package-lock.json"):
         text = (ROOT / name).read_text()
         assert not re.search(r"https?://(?!opencollective|github|feross|tidelift)", text), name
         assert "sha256:" in text or "sha512-" in text
+    pins = [set(re.findall(r"^(\S+==\S+)", (ROOT / n).read_text(), re.MULTILINE)) for n in ("requirements.lock", "requirements-dev.lock")]
+    assert pins[0] <= pins[1]
 
 
 def test_no_file_is_too_long_to_read() -> None:
