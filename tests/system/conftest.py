@@ -17,9 +17,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.system)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def rack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rack]:
-    """2 boxes x 4 channels, controller, control room."""
+    """2 boxes x 4 channels, controller, control room; every test leaves it with all channels ready."""
     folder = tmp_path_factory.mktemp("rack")
     with processes(folder) as begin:
         yield Rack(folder, begin, boxes=2, channels=4)
