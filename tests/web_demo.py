@@ -191,6 +191,9 @@ def explanation() -> Explanation:
         CheckStep(check="targets", title="Targets of the pattern", went_in=2, left=2, note="Nova Biz, Orbit 300"),
         CheckStep(check="channels", title="Channels with their SIMs", went_in=22, left=22,
                   note="16 at Vienna DC2, 6 at Brno"),
+        CheckStep(check="plan-enabled", title="Plan enabled", went_in=22, left=22),
+        CheckStep(check="agreement-valid", title="Agreement valid today", went_in=22, left=22),
+        CheckStep(check="box-reachable", title="Box reachable", went_in=22, left=22),
         CheckStep(check="agreement", title="Agreement and site", went_in=22, left=16,
                   dropped=out(6, "the agreement names Vienna only", 9), note="the agreement names Vienna only"),
         CheckStep(check="channel-ready", title="Channel ready", went_in=16, left=9,
@@ -202,7 +205,7 @@ def explanation() -> Explanation:
     order = tuple(
         OrderedCandidate(
             box=box, channel=channel, iccid=iccid, plan=plan, decided_by=decided, outcome=outcome,
-            criteria=(("priority", priority), ("answer signal", "proven"), ("rest", rest), ("calls today", calls)),
+            criteria=(("pattern-priority", "0"), ("priority", priority), ("answer-signal", "proven"), ("rest", rest), ("calls today", calls)),
         )
         for box, channel, iccid, plan, priority, rest, calls, decided, outcome in (
             ("vienna-02", 3, "8988210020300004396", "nova", "100", "6:02", "11", "rest", "failed, cause 38"),

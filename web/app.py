@@ -14,6 +14,7 @@ from werkzeug.exceptions import BadRequest, HTTPException
 from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.wrappers import Response as AnyResponse
 
+from simrack.controller.routing.criteria import BY_NAME
 from simrack.controller.store.errors import StoreDown
 from simrack.web import cells, text
 from simrack.web.accounts import Accounts, Session
@@ -102,13 +103,19 @@ def _words(app: Flask, the_room: Room) -> None:
     static = Path(cast(str, app.static_folder))
     app.jinja_env.globals.update(
         version=_static_version(static), zone=times.zone.key, zone_name=times.name, legend=cells.LEGEND,
-        labels=LABELS, looks=cells.LOOKS, mark_labels=cells.MARK_LABELS, cause_name=cause_name, DASH=text.DASH,
+        labels=LABELS, looks=cells.LOOKS, mark_labels=cells.MARK_LABELS, cause_name=cause_name, criterion_title=_criterion_title, DASH=text.DASH, dict=dict,
     )  # fmt: skip
     # The live thread draws with these, and its loop must not wait for a disk.
     app.jinja_env.auto_reload = False
     for template in ("macros.html", "live/cells.html", "live/tiles.html", "live/top.html"):
         app.jinja_env.get_template(template)
     app.context_processor(_page_words)
+
+
+def _criterion_title(name: str) -> str:
+    """What an order criterion means; an older record may name one that is gone."""
+    found = BY_NAME.get(name)
+    return found.title if found is not None else name.replace("-", " ")
 
 
 def _pairs(values: list[str]) -> list[tuple[str, str]]:

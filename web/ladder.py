@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from simrack.controller.models import Actor, AttemptRow, LadderLine, Story
 from simrack.web.text import clock_text, offset_text
+from simrack.wire.messages import AtLine
 
 ACTORS: tuple[Actor, ...] = ("sender", "controller", "box", "module", "network")
 # Of all AT lines these tell the call's course; the rest stands in the AT log.
@@ -18,16 +19,22 @@ _TELLING = re.compile(
     r"|NO DIALTONE|CONNECT|RING|\+CRING|\+CLIP|\+CEER|\+CME ERROR|ERROR|VOICE CALL|\^CONN|\^CEND|\^ORIG|\^CONF)"
 )
 _CCINFO = re.compile(r'^\+QIND: ?"ccinfo",\d+,(\d),(-?\d)')
+_CLCC = re.compile(r"^\+CLCC: ?\d+,(\d),(\d),0,")
 _DSCI = re.compile(r"^\^DSCI: ?\d+,(\d),(\d)")
 # CLCC numbers; DSCI counts otherwise (at-dialects: 3 connect, 7 alerting, 6 end).
 _CLCC_WORDS = {0: "CONNECT", 2: "SETUP", 3: "ALERTING", 4: "SETUP", -1: "RELEASE"}
 _DSCI_WORDS = {3: "CONNECT", 2: "SETUP", 7: "ALERTING", 4: "SETUP", 6: "RELEASE"}
+_DSCI_TO_CLCC = {1: 1, 2: 2, 3: 0, 4: 4, 5: 5, 6: -1, 7: 3}
 # Two reports of one thing lie this near; the ladder's own is kept.
 SAME_MS = 60
 # A silence longer than this gets a row of its own, so that the eye sees where the time went.
 GAP_MS = 1000
 # The drawing's own units.
 TOP, ROW, GAP_ROW, LEFT, STEP, WIDTH = 54, 25, 26, 74, 146, 756
+
+
+# What fits between two columns.
+LABEL_MOST = 27
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +49,12 @@ class Arrow:
     tone: str  # "", "good", "end"
     right: bool
     told: bool  # told by the module's report, not seen on a wire of ours
+
+    @property
+    def words(self) -> str:
+        """The label as it fits; the whole is on hover."""
+        whole = self.label if len(self.label) <= LABEL_MOST else self.label.partition(" (")[0]
+        return whole if len(whole) <= LABEL_MOST else whole[: LABEL_MOST - 1] + "…"
 
     @property
     def middle(self) -> int:
@@ -102,14 +115,30 @@ def _offset(story: Story, attempt: AttemptRow) -> int:
 
 
 def _at_lines(attempt: AttemptRow, offset: int) -> Iterable[LadderLine]:
+    state: int | None = None
     for line in attempt.at_log:
         if not _TELLING.match(line.text):
             continue
+        told = _state(line)
+        # Polling repeats the state every few seconds; only a change is news. CLCC also lists data bearers.
+        if line.text.startswith("+CLCC") and told in (None, state):
+            continue
+        state = state if told is None else told
         sent = line.way == ">"
         yield LadderLine(
             ms=offset + line.ms, attempt=attempt.number, label=_short(line.text),
             source="box" if sent else "module", target="module" if sent else "box",
         )  # fmt: skip
+
+
+def _state(line: AtLine) -> int | None:
+    """The call's state in CLCC numbers that this line tells, -1 for over."""
+    for pattern, numbers in ((_CCINFO, None), (_CLCC, None), (_DSCI, _DSCI_TO_CLCC)):
+        found = pattern.match(line.text)
+        if found:
+            number = int(found[2])
+            return number if numbers is None else numbers.get(number)
+    return None
 
 
 def _short(text: str) -> str:
@@ -119,7 +148,7 @@ def _short(text: str) -> str:
     found = _DSCI.match(text)
     if found:
         return f"^DSCI {found[2]}"
-    return text if len(text) <= 26 else text[:25] + "…"
+    return text
 
 
 def _told_already(line: LadderLine, known: list[LadderLine]) -> bool:

@@ -34,7 +34,7 @@ def tiles(rack: Rack, figures: Figures | None) -> tuple[Tile, ...]:
 
 def _calls(rack: Rack, figures: Figures | None) -> Tile:
     sub = f"{figures.calls_hour} in the last hour" if figures is not None else "records can't be read"
-    spark = points(figures.spark_calls) if figures is not None else ""
+    spark = points(figures.spark_calls) if figures is not None and figures.calls_hour < sum(figures.spark_calls) else ""
     return Tile("calls", "Calls now", str(len(rack.calls)), sub, spark=spark, href="/calls")
 
 
@@ -51,16 +51,16 @@ def _ratios(figures: Figures | None) -> tuple[Tile, ...]:
     return (
         Tile(
             "asr", "ASR, last hour", percent(figures.asr_hour), _week_ago(percent(figures.asr_week_ago)),
-            asr_trend, _points_of(figures.asr_hour, figures.asr_week_ago), points(figures.spark_asr),
+            asr_trend, _points_of(figures.asr_hour, figures.asr_week_ago), _ratio_points(figures, figures.spark_asr),
         ),
         Tile(
             "acd", "ACD, last hour", clock_text(figures.acd_s), _week_ago(clock_text(figures.acd_week_ago_s)),
-            acd_trend, _seconds_of(figures.acd_s, figures.acd_week_ago_s), points(figures.spark_acd),
+            acd_trend, _seconds_of(figures.acd_s, figures.acd_week_ago_s), _ratio_points(figures, figures.spark_acd),
         ),
         Tile(
             "pdd", "Delay to ring", seconds_text(figures.pdd_ms),
             f"p95 {seconds_text(figures.pdd_p95_ms)}" if figures.pdd_p95_ms is not None else "no call in the last hour",
-            spark=points(figures.spark_pdd),
+            spark=_ratio_points(figures, figures.spark_pdd),
         ),
     )  # fmt: skip
 
@@ -89,17 +89,25 @@ def _alarms(rack: Rack) -> Tile:
     return Tile("alarms", "Alarms open", str(total), sub, parts=parts, tone=tone, href="/alarms")
 
 
-def points(values: Sequence[float]) -> str:
-    """The points of a sparkline, oldest left, scaled between the least and the most."""
-    if len(values) < 2 or not any(values):
+def points(values: Sequence[float | None]) -> str:
+    """The points of a sparkline, oldest left, scaled between the least and the most; None leaves an hour out.
+
+    Fewer than two points make no line.
+    """
+    there = [(index, value) for index, value in enumerate(values) if value is not None]
+    if len(there) < 2 or not any(value for _, value in there):
         return ""
-    low, high = min(values), max(values)
+    low, high = min(value for _, value in there), max(value for _, value in there)
     span = (high - low) or 1
     step = SPARK_WIDTH / (len(values) - 1)
     top = SPARK_HEIGHT - 4
-    return " ".join(
-        f"{index * step:.1f},{2 + top - top * (value - low) / span:.1f}" for index, value in enumerate(values)
-    )
+    return " ".join(f"{index * step:.1f},{2 + top - top * (value - low) / span:.1f}" for index, value in there)
+
+
+def _ratio_points(figures: Figures, values: Sequence[float]) -> str:
+    """An hour without a call has no ratio: it is left out instead of drawn as nought."""
+    calls = figures.spark_calls
+    return points([value if index < len(calls) and calls[index] else None for index, value in enumerate(values)])
 
 
 def _week_ago(text: str) -> str:

@@ -5,9 +5,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+from waitress import wasyncore
 from waitress.server import create_server
 from web_demo import TELLING_CALL
 from web_helpers import PASSWORD, Stand, wait_until
@@ -40,15 +42,20 @@ class Served:
 @contextmanager
 def behind_port(stand: Stand) -> Iterator[Served]:
     stand.room.live.start()
-    server = create_server(stand.app, host="127.0.0.1", port=0, threads=12, clear_untrusted_proxy_headers=False)
+    sockets: dict[int, Any] = {}
+    server = create_server(
+        stand.app, map=sockets, host="127.0.0.1", port=0, threads=12, clear_untrusted_proxy_headers=False
+    )
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
         yield Served(stand, f"http://127.0.0.1:{server.effective_port}")
     finally:
         stand.room.live.stop()
-        server.close()
+        # The browser keeps its idle connections, for which the server's loop would wait.
+        server.trigger.pull_trigger(lambda: wasyncore.close_all(sockets, ignore_all=True))
         thread.join(5)
+        server.task_dispatcher.shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -194,6 +201,28 @@ def test_a_lost_stream_is_said_on_the_page(demo: Stand, page: Page) -> None:
         expect(page.locator("#live-word")).to_contain_text("no broker")
         demo.room.live.loop.call_soon_threadsafe(demo.bus.resume)
         expect(page.locator("#live-word")).to_have_text("live")
+
+
+def test_a_hidden_tab_gives_its_stream_back_and_catches_up(demo: Stand, page: Page) -> None:
+    """Seven tabs would hang the control room in this browser, or a tab would wake up with the past on it."""
+    with behind_port(demo) as served:
+        wait_until(lambda: demo.model.snapshot().broker, what="the broker")
+        page.clock.install()
+        sign_in(page, served)
+        page.evaluate("window.stayed = true")
+        hide = "hidden => { Object.defineProperty(document, 'hidden', { value: hidden, configurable: true }); "
+        hide += "document.dispatchEvent(new Event('visibilitychange')) }"
+        page.evaluate(hide, True)
+        page.clock.fast_forward(21_000)
+        expect(page.locator("#live-pill")).to_have_class(re.compile("trouble"))
+        served.channel("vienna-01", 6, 100, state=S.MAINTENANCE)
+        wait_until(lambda: demo.model.snapshot().channels["vienna-01", 6].state == S.MAINTENANCE, what="the change")
+        page.evaluate(hide, False)
+        expect(page.locator("#ch-vienna-01-6 .r2")).to_have_text("Maintenance")
+        expect(page.locator("#live-word")).to_have_text("live")
+        served.channel("vienna-01", 6, 101, state=S.READY)
+        expect(page.locator("#ch-vienna-01-6 .r2")).to_have_text("Ready")
+        assert page.evaluate("window.stayed") is True
 
 
 def test_theme_is_kept_and_small_screens_do_not_overflow(demo: Stand, page: Page) -> None:

@@ -89,3 +89,12 @@ def test_mistakes_in_the_settings_name_file_and_line(tmp_path: Path, line: str, 
         load(WebSettings, path)
     assert error.value.where == "web.toml:2"
     assert words in str(error.value)
+
+
+def test_every_setting_has_its_line_in_the_docs() -> None:
+    """A setting would be known to its author only."""
+    from simrack.web.settings import WebSettings
+
+    page = (Path(__file__).parents[2] / "docs/web.md").read_text()
+    for name in WebSettings.model_fields:
+        assert f"| `{'mqtt.url' if name == 'mqtt' else name}` |" in page, name

@@ -9,11 +9,11 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from web_demo import at_log, explanation, failed_log, ladder, messages
+from web_demo import at_log, failed_log, ladder, messages
 from web_helpers import NOW, Hands, Stand, take
 
 import simrack.web
-from simrack.controller.models import AttemptRow, LadderLine, Names, Story
+from simrack.controller.models import AttemptRow, Figures, LadderLine, Names, Story
 from simrack.web import cells, text, tiles
 from simrack.web import ladder as ladders
 from simrack.web.rack import RackModel
@@ -146,6 +146,22 @@ def test_any_at_line_can_be_merged(line: str) -> None:
     assert len(ladders.merged(story)) >= len(ladder())
 
 
+def test_polling_adds_no_lines_but_a_change_does() -> None:
+    """A long call's ladder would be a wall of polls, or a module that only polls would show no answer."""
+    polls = ((0, ">", "ATD1;"), (1, "<", '+CLCC: 1,0,0,1,0,"",128'), (2, "<", '+CLCC: 2,0,2,0,0,"1",129'))
+    later = ((3, "<", '+CLCC: 2,0,3,0,0,"1",129'), (4, "<", '+CLCC: 2,0,3,0,0,"1",129'), (5, "<", "+CLCC: 2,0,0,0,0"))
+    log = tuple(AtLine.model_validate({"ms": ms, "way": way, "text": line}) for ms, way, line in polls + later)
+    attempt = AttemptRow(attempt="a", number=1, box="b", channel=1, started=NOW, at_log=log)
+    assert [line.ms for line in ladders._at_lines(attempt, 0)] == [0, 2, 3, 5]
+
+
+def test_a_ratio_of_an_hour_without_calls_is_left_out() -> None:
+    """A quiet night would look like a night of failures."""
+    figures = Figures(2, 1.0, None, None, None, None, None, (0, 4, 0, 2), (0.0, 0.5, 0.0, 1.0))
+    drawn = [pair.split(",")[0] for pair in tiles._ratio_points(figures, figures.spark_asr).split()]
+    assert drawn == ["80.0", "240.0"]
+
+
 def test_failed_dial_shows_the_modules_word() -> None:
     """The reason of a failed attempt would be hidden in the log."""
     assert any("CME" in line.label for line in ladders._at_lines(
@@ -160,9 +176,12 @@ def test_funnel_keeps_counts_and_reasons(demo: Stand) -> None:
     story = demo.room.desk.queries.story(TELLING_CALL)
     assert story is not None
     view = story_view(story, demo.room.desk.names(), demo.room.times)
-    assert [bar.count for bar in view.funnel] == [*(step.left for step in explanation().steps), 2]
+    assert [bar.count for bar in view.funnel] == [2, 22, 22, 16, 9, 7, 2]
+    assert view.funnel[2].passed == ("Plan enabled", "Agreement valid today", "Box reachable")
+    assert view.criteria == ("priority", "rest", "calls today")
+    assert view.equal == (("pattern-priority", "0"), ("answer-signal", "proven"))
     assert max(bar.share for bar in view.funnel) == 100
-    assert view.funnel[3].out[0] == ("vienna-01 / 1", "speaking")
+    assert view.funnel[4].out[0] == ("vienna-01 / 1", "speaking")
 
 
 @pytest.mark.parametrize(

@@ -64,8 +64,9 @@
     if (word.textContent !== text) word.textContent = text;
   };
 
-  document.addEventListener("htmx:sseOpen", () => {
+  document.addEventListener("htmx:sseOpen", (event) => {
     if (wall && opened && !open) location.reload(); // weeks later the page itself may be newer
+    source = event.detail.source;
     open = opened = true;
     heard = Date.now();
     live();
@@ -87,6 +88,34 @@
     }
   });
   document.addEventListener("htmx:afterSettle", live);
+
+  // --- a hidden tab gives its stream back: a browser has six connections for all tabs of one server
+  const SLEEP_MS = 20000;
+  let source = null;
+  let asleep = false;
+  let sleeper = 0;
+  let turns = 0;
+  const wake = () => {
+    const place = $("#live");
+    asleep = false;
+    turns += 1;
+    // htmx takes up again what looks changed; the place in the address brings everything missed meanwhile.
+    for (const element of [place, ...place.querySelectorAll("[sse-swap], [hx-trigger*='sse:']")]) {
+      element.setAttribute("data-turn", turns);
+    }
+    window.htmx.process(place);
+  };
+  document.addEventListener("visibilitychange", () => {
+    clearTimeout(sleeper);
+    if (!document.hidden && asleep) wake();
+    if (!document.hidden || wall) return;
+    sleeper = setTimeout(() => {
+      if (!source) return;
+      asleep = true;
+      open = false;
+      source.close();
+    }, SLEEP_MS);
+  });
 
   // --- words for people who do not see the change
   let saying = 0;

@@ -32,7 +32,7 @@
       cursor: { sync: { key: sync.key }, points: { size: 6 }, y: false, drag: { x: false, y: false } },
       scales: { x: { time: false }, y: { range: [-70, 0] } },
       axes: [
-        { ...axis, size: 22, gap: 3, grid: { show: false }, values: (_, splits) => splits.map(clock) },
+        { ...axis, size: 22, gap: 3, incrs: [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1200, 3600], grid: { show: false }, values: (_, splits) => splits.map(clock) },
         { ...axis, size: 50, gap: 4, grid: { stroke: line, width: 1 }, splits: [-60, -40, -20, 0], values: (_, splits) => splits.map((value) => `${value} dB`) },
       ],
       series: [

@@ -1,0 +1,3 @@
+from typing import Any
+
+def close_all(sockets: dict[int, Any], /, ignore_all: bool = ...) -> None: ...
