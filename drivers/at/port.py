@@ -126,7 +126,8 @@ async def open_port(path: str) -> SerialStream:
     loop = asyncio.get_running_loop()
     device = await loop.run_in_executor(None, _open, path)
     stream = SerialStream(path)
-    serial_asyncio_fast.SerialTransport(loop, stream, device)
+    # The transport makes its connection known a loop turn later; what is written before would be lost.
+    stream.connection_made(serial_asyncio_fast.SerialTransport(loop, stream, device))
     return stream
 
 

@@ -23,7 +23,7 @@ WRITES_IDENTITY_OR_FIRMWARE = [
     "AT+CGSN=860000000000015",
     'AT+QMBNCFG="Select","X"',
 ]
-SPELLINGS = [
+SPELLINGS: list[Callable[[str], str]] = [
     str.lower,
     lambda text: text.replace("AT", "AT "),
     lambda text: f"  {text}  ",
@@ -34,18 +34,19 @@ SPELLINGS = [
 
 
 @pytest.mark.parametrize("text", WRITES_IDENTITY_OR_FIRMWARE)
-@pytest.mark.parametrize("spell", SPELLINGS)
-def test_identity_and_firmware_commands_pass_no_family(text: str, spell: Callable[[str], str]) -> None:
+def test_identity_and_firmware_commands_pass_no_family(text: str) -> None:
     """Else the product could change an IMEI."""
     for family in families().values():
         assert not allows(family.sheet.allowed, text)
-        assert not allows(family.sheet.allowed, spell(text))
+        for spell in SPELLINGS:
+            assert not allows(family.sheet.allowed, spell(text))
 
 
-@pytest.mark.parametrize("head", FORBIDDEN)
-def test_a_sheet_that_names_one_is_refused(head: str) -> None:
+def test_a_sheet_that_names_one_is_refused() -> None:
     """Else a family from outside could open the door."""
-    for entry in (head, head + "=*", head.lower(), f"{head[:1]} {head[1:]}"):
+    for entry in (
+        form for head in FORBIDDEN for form in (head, head + "=*", head.lower(), f"{head[:1]} {head[1:]}")
+    ):
         with pytest.raises(ValueError, match="may be on no list"):
             checked([entry])
 

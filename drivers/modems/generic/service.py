@@ -121,10 +121,10 @@ class ServedDriver(ModemDriver):
 
     async def close(self) -> None:
         self._chat.on_line = self._chat.on_lost = None
-        await self._chat.close()
         if self._service is not None:
             self._service.cancel()
             await asyncio.wait((self._service,))
+        await self._chat.close()
 
     # The conversation.
 
