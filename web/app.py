@@ -11,7 +11,6 @@ from flask import Flask, Response, current_app, g, redirect, render_template, re
 from flask_openapi3.models.info import Info
 from flask_openapi3.openapi import OpenAPI
 from werkzeug.exceptions import BadRequest, HTTPException
-from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.wrappers import Response as AnyResponse
 
 from simrack.controller.routing.criteria import BY_NAME
@@ -87,8 +86,6 @@ def create_app(the_room: Room) -> OpenAPI:
     for module in (pages_access, pages_rack, pages_calls, pages_records):
         app.register_blueprint(module.pages)
     app.register_api(api.api)
-    if the_room.settings.trusted_proxy:
-        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=1, x_proto=1, x_host=1)  # type: ignore[method-assign]
     return app
 
 

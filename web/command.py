@@ -35,10 +35,11 @@ def web(
 
 
 def _made(settings: "WebSettings", new_link: bool, new_token: str) -> str:
-    from simrack.web.serve import accounts_of, link_of
+    from simrack.web.serve import accounts_of, check_database, link_of
 
     accounts: Accounts = accounts_of(settings)
     try:
+        check_database(accounts)
         return link_of(settings, accounts.new_link()) if new_link else accounts.new_token(new_token)
     finally:
         accounts.close()

@@ -9,6 +9,7 @@ import structlog
 from flask_openapi3.openapi import OpenAPI
 from waitress.server import create_server
 
+from simrack.controller.store.errors import StoreDown
 from simrack.controller.store.queries import Queries
 from simrack.web.accounts import Accounts
 from simrack.web.app import Room, create_app
@@ -66,12 +67,13 @@ def serve(settings: WebSettings) -> None:
     """Serve until SIGTERM or SIGINT. Raises `UserError` when the port is taken."""
     clock, ids = SystemClock(), SystemIds()
     queries, accounts = Queries(settings.database), accounts_of(settings, clock, ids)
+    check_database(accounts)
     app, live = build(settings, queries, accounts, clock, ids)
     host, port = settings.address
     try:
         server = create_server(
             app, host=host, port=port, threads=settings.threads, connection_limit=CONNECTIONS, ident=None,
-            clear_untrusted_proxy_headers=False, asyncore_use_poll=True,
+            asyncore_use_poll=True, clear_untrusted_proxy_headers=True, **_proxy(settings),
         )  # fmt: skip
     except OSError as error:
         raise UserError(
@@ -89,6 +91,23 @@ def serve(settings: WebSettings) -> None:
         server.close()
         queries.close()
         accounts.close()
+
+
+def _proxy(settings: WebSettings) -> dict[str, object]:
+    """Forwarded headers count only when they come from the named proxy itself."""
+    if not settings.trusted_proxy:
+        return {}
+    headers = {"x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"}
+    return {"trusted_proxy": settings.trusted_proxy, "trusted_proxy_headers": headers, "trusted_proxy_count": 1}
+
+
+def check_database(accounts: Accounts) -> None:
+    """Raise `UserError` when the tables can't be read: the controller makes them at its start."""
+    try:
+        accounts.empty()
+    except StoreDown as error:
+        todo = "Start `simrack controller` first: it makes the tables. Check the address under `database`."
+        raise UserError(str(error), "database", todo) from error
 
 
 def _stop(_signal: int, _frame: FrameType | None) -> None:

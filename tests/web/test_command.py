@@ -73,6 +73,18 @@ def test_a_taken_port_is_said_with_what_to_do(config: Path) -> None:
     assert time.monotonic() - begun < START_S
 
 
+@pytest.mark.system
+@pytest.mark.parametrize("words", [(), ("--new-link",), ("--new-token", "x")])
+def test_a_database_without_tables_is_said_with_what_to_do(tmp_path: Path, words: tuple[str, ...]) -> None:
+    """People who start the control room first would get a stack trace."""
+    path = tmp_path / "web.toml"
+    path.write_text(f'database = "{database(tmp_path)}"\nlisten = "127.0.0.1:0"\n[mqtt]\nurl = "mqtt://127.0.0.1:1"\n')
+    failed = simrack("web", "--config", str(path), *words)
+    assert failed.returncode != 0
+    assert "simrack controller" in failed.stderr + failed.stdout
+    assert "Traceback" not in failed.stderr
+
+
 @pytest.mark.parametrize(
     ("line", "words"),
     [('listen = "8080"', "address:port"), ('time_zone = "Vienna"', "IANA zone"), ('lissten = "x"', "listen"), ("streams = 0", "1")],
