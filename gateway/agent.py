@@ -88,9 +88,10 @@ class Box:
             on_invite=self._invited,
             clock=self.clock,
             ids=self.ids,
+            # The box serves only the controller; whatever comes from elsewhere is dropped unanswered.
+            hears=lambda source: source == controller,
             trusted=lambda source: source == controller,
-            # gateway.md: the box serves only the controller; everything else is dropped unanswered.
-            admit=lambda source: Admission.ACCEPT if source == controller else Admission.DROP,
+            admit=lambda _source: Admission.ACCEPT,
         )
         await stack.start()
         try:

@@ -190,6 +190,8 @@ class Manager(SipTransactionManager):
 
     def handleIncoming(self, data_in: bytes, ra: Remote_address, server: AioUdp, rtime: MonoTime) -> None:
         """Screen one packet and pass it on; retransmissions are answered from the cache first."""
+        if not self._front.hears(ra.address):
+            return
         checksum = hashlib.md5(data_in, usedforsecurity=False).digest()
         if self._repeated(checksum):
             return

@@ -118,6 +118,9 @@ class Line(Protocol):
 class Front(Protocol):
     """Policy of the stack above."""
 
+    def hears(self, source: Address) -> bool:
+        """Tell whether anything of this source is looked at."""
+
     def trusted(self, source: Address) -> bool:
         """Tell whether `X-Simrack-*` headers of this source count."""
 

@@ -38,15 +38,17 @@ class SipStack:
     `on_invite` gets each new, valid INVITE; nothing has been sent for it, not even 100, and a CANCEL in between
     ends the leg by itself. `trusted` says whose `X-Simrack-*` headers count; `admit` is asked once per new
     INVITE; `suspect` hears of packets that could not be used (source, problem), for the firewall's count.
+    Sources that `hears` does not name get no answer to anything, and cost nothing but the reading.
     """
 
     def __init__(
         self, *, listen: Address, on_invite: Callable[[IncomingLeg], None], clock: Clock, ids: Ids,
         trusted: Callable[[Address], bool], admit: Callable[[Address], Admission], user_agent: str = "simrack",
         suspect: Callable[[Address, str], None] | None = None,
+        hears: Callable[[Address], bool] = lambda _source: True,
     ) -> None:  # fmt: skip
         self._listen, self._on_invite, self._clock, self._ids = listen, on_invite, clock, ids
-        self._trusted, self._admit, self._suspect = trusted, admit, suspect
+        self._trusted, self._admit, self._suspect, self._hears = trusted, admit, suspect, hears
         self._engine = Engine(listen, self, ids, user_agent)
         self._legs: set[SipLeg] = set()
         self._suspects: dict[str, int] = {}  # problem -> packets so far; the screen has some 30 problems
@@ -99,16 +101,25 @@ class SipStack:
 
     # Front of the engine
 
+    def hears(self, source: Address) -> bool:
+        if self._hears(source):
+            return True
+        self._count(source, "stranger")
+        return False
+
     def trusted(self, source: Address) -> bool:
         return self._trusted(source)
 
     def suspect(self, source: Address, problem: str) -> None:
+        self._count(source, problem)
+        if self._suspect is not None:
+            self._suspect(source, problem)
+
+    def _count(self, source: Address, problem: str) -> None:
         count = self._suspects[problem] = self._suspects.get(problem, 0) + 1
         if count & (count - 1) == 0:
             # A flood must not fill the disk: the 1st, 2nd, 4th, 8th ... of each kind is written.
             log.info("sip packet refused", source="{}:{}".format(*source), problem=problem, count=count)
-        if self._suspect is not None:
-            self._suspect(source, problem)
 
     def arrived(self, inbound: Arrival) -> None:
         admission = self._admit(inbound.source)

@@ -12,7 +12,7 @@ import weakref
 from typing import Any
 
 import pytest
-from sip_peer import SDP, Peer, Rig, age, event, until
+from sip_peer import SDP, OpenPeer, Peer, Rig, age, event, until
 from sippy.Core.EventDispatcher import ED2
 
 from simrack.sip import engine
@@ -76,6 +76,22 @@ async def test_banned_source_hears_nothing(rig: Rig, peer: Peer) -> None:
     peer.invite(call)
     await peer.fence()
     assert (len(peer.heard), rig.offered.empty()) == (1, True)
+
+
+async def test_strangers_hear_nothing_where_the_stack_names_its_peers(rig: Rig, open_peer: OpenPeer) -> None:
+    """A box that answers OPTIONS, BYE, noise or a repeated packet of its controller can be found by a scan."""
+    known, stranger = await open_peer(), await open_peer()
+    rig.stack._hears = lambda source: source == known.address
+    call = known.new_call()
+    known.send(known.build("OPTIONS", call))
+    await known.status(200, "OPTIONS")
+    stranger.send(known.build("OPTIONS", call))
+    for method in ("OPTIONS", "BYE", "REGISTER", "CANCEL"):
+        stranger.send(stranger.build(method, stranger.new_call()))
+    stranger.invite()
+    stranger.send(stranger.build("INVITE", stranger.new_call()).replace(b"Contact", b"X-No-Contact"))
+    await known.fence()
+    assert (stranger.heard, len(known.heard), rig.offered.empty()) == ([], 2, True)
 
 
 async def test_admission_is_asked_once_per_call(rig: Rig, peer: Peer) -> None:
