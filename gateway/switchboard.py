@@ -33,7 +33,7 @@ _REFUSALS = {
 
 @dataclass(slots=True)
 class Refused(Exception):
-    """The INVITE is answered with this."""
+    """The INVITE is answered with this; `refusal` tells the controller that the channel was never touched."""
 
     status: int
     cause: int
@@ -65,7 +65,7 @@ class Switchboard:
         tools = self.tools
         invited = moment(tools.clock)
         if self.closed:
-            raise Refused(503, Cause.TEMPORARY_FAILURE, "the box is stopping")
+            raise Refused(503, Cause.TEMPORARY_FAILURE, "the box is stopping", "stopping")
         request = self._read(leg)
         chosen = self._negotiate(leg)
         await self._remember(request.attempt)
@@ -93,27 +93,27 @@ class Switchboard:
         try:
             return logic.read_request(leg.request, max_ring_s=limits.max_ring_s, max_call_s=limits.max_call_s)
         except BadRequest as error:
-            raise Refused(error.status, error.cause, str(error)) from error
+            raise Refused(error.status, error.cause, str(error), "request") from error
 
     def _negotiate(self, leg: IncomingLeg) -> sdp.Chosen:
         # An INVITE without an offer would put ours into the 200, where early media has no place.
         if leg.request.sdp is None:
-            raise Refused(488, Cause.BEARER_NOT_IMPLEMENTED, "the INVITE has no SDP")
+            raise Refused(488, Cause.BEARER_NOT_IMPLEMENTED, "the INVITE has no SDP", "request")
         try:
             return sdp.negotiate(sdp.parse(leg.request.sdp), self.tools.sound.codecs)
         except sdp.NoCommonCodec as error:
-            raise Refused(488, Cause.BEARER_NOT_IMPLEMENTED, str(error)) from error
+            raise Refused(488, Cause.BEARER_NOT_IMPLEMENTED, str(error), "request") from error
         except sdp.SdpError as error:
-            raise Refused(400, Cause.INTERWORKING, str(error)) from error
+            raise Refused(400, Cause.INTERWORKING, str(error), "request") from error
 
     async def _remember(self, attempt: str) -> None:
         try:
             fresh = await self.tools.attempts.remember(attempt)
         except StoreBroken as error:
             log.error("attempt can't be kept", attempt=attempt, error=str(error))
-            raise Refused(503, Cause.TEMPORARY_FAILURE, "the box can't write its file") from error
+            raise Refused(503, Cause.TEMPORARY_FAILURE, "the box can't write its file", "no-store") from error
         if not fresh:
-            raise Refused(482, 25, "this attempt was dialled before")
+            raise Refused(482, 25, "this attempt was dialled before", "repeated")
 
     def _channel(self, request: logic.CallRequest) -> Module:
         module = self.modules.get(request.channel)
@@ -127,4 +127,4 @@ class Switchboard:
             return self.tools.sound.bind()
         except (SipError, OSError) as error:
             log.error("no RTP port", error=str(error))
-            raise Refused(503, Cause.RESOURCES, "no RTP port is free") from error
+            raise Refused(503, Cause.RESOURCES, "no RTP port is free", "no-port") from error

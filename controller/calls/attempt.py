@@ -9,6 +9,9 @@ from simrack.sip.legs import Failed, Leg
 from simrack.wire.causes import Cause
 from simrack.wire.messages import CallPart
 
+#: Refusals that say something of the channel: it is kept from other calls until the box has reported it.
+_BUSY_WORDS = frozenset({"taken", "not-ready", "other-sim", "repeated"})
+
 
 @dataclass(slots=True)
 class Attempt:
@@ -26,6 +29,7 @@ class Attempt:
     answered: bool = False
     late: bool = False
     silent: bool = False
+    untouched: bool = False  # the box refused it before the channel was concerned
     ended: datetime | None = None
     cause: int = 0
     text: str = ""
@@ -51,7 +55,9 @@ class Attempt:
         """Note how it failed."""
         self.ended, self.cause, self.text = now, failed.cause, failed.text
         self.silent = failed.no_response
-        refused = failed.cause == Cause.CHANNEL_UNAVAILABLE or failed.status == 482
+        word = failed.headers.get("x-simrack-refusal", "")
+        refused = bool(word) or failed.cause == Cause.CHANNEL_UNAVAILABLE or failed.status == 482
+        self.untouched = bool(word) and word not in _BUSY_WORDS
         self.engaged = not refused and (self.engaged or self.heard or failed.side == "remote")
         if failed.no_response and not self.heard:
             self.engaged = False

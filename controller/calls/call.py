@@ -402,7 +402,7 @@ class Call:
         self._release(attempt, "no-response" if failed.no_response else "failed")
 
     def _release(self, attempt: Attempt, result: str) -> None:
-        self._on.fleet.release(attempt.id)
+        self._on.fleet.release(attempt.id, at_once=attempt.untouched)
         self._on.fleet.load.leave(attempt.candidate.plan)
         self._on.metrics.attempts.labels(result).inc()
 

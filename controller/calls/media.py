@@ -5,9 +5,12 @@ from simrack.sip.sdp import SdpError
 
 
 def sdp_problem(offer: bytes | None) -> str:
-    """Why no box could take this offer, or "". A late offer (no SDP) is the box's to judge."""
+    """Why no box could take this offer, or "".
+
+    Without an offer ours would go out in the 200, and early media would have no place.
+    """
     if offer is None:
-        return ""
+        return "the INVITE has no session description"
     try:
         sdp.negotiate(sdp.parse(offer), tuple(codecs.ROWS))
     except SdpError as error:

@@ -53,13 +53,13 @@ class Reservations:
             self._by_card[iccid] = reservation
         return True
 
-    def end(self, attempt: str, now: float) -> tuple[str, int] | None:
-        """The leg has ended. Returns the channel when that frees it at once."""
+    def end(self, attempt: str, now: float, *, at_once: bool = False) -> tuple[str, int] | None:
+        """The leg has ended; `at_once` when the box never touched the channel. Returns the channel if freed."""
         reservation = self._by_attempt.get(attempt)
         if reservation is None or reservation.ended is not None:
             return None
         reservation.ended = now
-        if reservation.over:
+        if reservation.over or at_once:
             return self._free(reservation)
         self._ending.append(reservation)
         return None

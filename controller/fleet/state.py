@@ -113,9 +113,9 @@ class Fleet:
             self._touch_card(box, channel, iccid)
         return taken
 
-    def release(self, attempt: str) -> None:
-        """The attempt's leg has ended; the channel is free on the box's word or after 10 s."""
-        freed = self._reservations.end(attempt, self._clock.monotonic())
+    def release(self, attempt: str, *, at_once: bool = False) -> None:
+        """The attempt's leg has ended; the channel is free on the box's word or after 10 s, or `at_once`."""
+        freed = self._reservations.end(attempt, self._clock.monotonic(), at_once=at_once)
         if freed:
             self._touch(*freed)
 

@@ -508,6 +508,27 @@ async def test_offer_without_a_usable_codec_is_refused() -> None:
     assert not on.boxes.dials
 
 
+async def test_invite_without_a_session_is_refused_before_any_box_hears_of_it() -> None:
+    """One such INVITE kept six channels from everybody for ten seconds."""
+    on = stage(candidate(1))
+    asked = invite()
+    asked = type(asked)(**{**{f: getattr(asked, f) for f in asked.__slots__}, "sdp": None})
+    await Call(on.services, SimSender(on.journal, asked), "acme").run()
+    record = on.store.finished[0].record
+    assert (record.sip_status, record.refusal, record.estimated) == (488, "no-codec", False)
+    assert not on.boxes.dials
+
+
+async def test_channel_that_the_box_never_touched_is_free_at_once() -> None:
+    """A box out of RTP ports says so; its channel is not kept from the next call, and no part is waited for."""
+    on = stage(candidate(1))
+    run = Running(on)
+    (await run.dialled()).say(Failed(503, 47, "no RTP port", headers={"x-simrack-refusal": "no-port"}))
+    row = await run.record()
+    assert (row.outcome, row.estimated) == ("failed", False)
+    assert on.fleet.reserve("x", "box-1", 1, "")
+
+
 async def test_database_down_refuses_the_call() -> None:
     """No call is carried that could not be recorded; a person is told."""
     on = stage(candidate(1))

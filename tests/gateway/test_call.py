@@ -482,13 +482,13 @@ async def test_the_refusals_of_an_invite(rig: Rig) -> None:
 
     assert await answer(Leg(attempt="1", iccid="1")) == "503 44 other-sim"
     assert await answer(Leg(attempt="2", channel="2")) == "503 44 not-ready"
-    assert await answer(Leg(sdp=None, attempt="3")) == "488 65"
-    assert await answer(Leg(sdp=b"x", attempt="4")) == "400 127"
-    assert await answer(Leg(attempt="1")) == "482 25"
+    assert await answer(Leg(sdp=None, attempt="3")) == "488 65 request"
+    assert await answer(Leg(sdp=b"x", attempt="4")) == "400 127 request"
+    assert await answer(Leg(attempt="1")) == "482 25 repeated"
     rig.sound.full = True
-    assert await answer(Leg(attempt="5")) == "503 47"
+    assert await answer(Leg(attempt="5")) == "503 47 no-port"
     rig.board.closed = True
-    assert await answer(Leg(attempt="6")) == "503 41"
+    assert await answer(Leg(attempt="6")) == "503 41 stopping"
     assert rig.driver.told == []
 
 
