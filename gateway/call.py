@@ -335,6 +335,7 @@ class LiveCall:
             self.bridge = self.tools.sound.bridge(quiet, self.rtp, self.line.audio, self.line.gain_db)
             self._watch(self._hear(self.bridge))
             self._watch(self._hear_digits(self.bridge))
+            self._watch(self._miss_bridge(self.bridge))
         if self.bridge is not None and self.state.phase is logic.Phase.ACTIVE:
             self._watch(self._miss_media(self.bridge))
             if self.state.direction == "in":
@@ -358,6 +359,10 @@ class LiveCall:
         bridge.no_media.clear()
         await bridge.no_media.wait()
         self.feed(logic.Expired(logic.Timer.MEDIA))
+
+    async def _miss_bridge(self, bridge: Bridge) -> None:
+        await bridge.failed.wait()
+        self.feed(logic.Ordered(Cause.TEMPORARY_FAILURE, "voice failed"))
 
     def _speak(self, digit: str) -> None:
         if self.chosen is not None and self.chosen.dtmf_type is None and self.state.answered:

@@ -48,11 +48,12 @@ class Rtp(Protocol):
 
 
 class Bridge(Protocol):
-    """Voice of one call between an RTP socket and an audio port."""
+    """Voice of one call between an RTP socket and an audio port; `failed` when a fault of ours has ended it."""
 
     heard: asyncio.Event
     digits: asyncio.Queue[str]
     no_media: asyncio.Event
+    failed: asyncio.Event
 
     def speak(self, digit: str) -> None:
         """Send one digit to the SIP side (RFC 4733)."""

@@ -37,7 +37,7 @@ class Bridge:
         no_media_s: float = 30.0,
     ) -> None:
         self.heard = asyncio.Event()
-        self.no_media = asyncio.Event()
+        self.no_media, self.failed = asyncio.Event(), asyncio.Event()
         self.digits: asyncio.Queue[str] = asyncio.Queue(MOST_DIGITS)
         self.closed = False
         self._port, self._audio = port, audio

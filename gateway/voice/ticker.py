@@ -67,7 +67,7 @@ class VoiceTicker:
                 bridge.tick(now)
             except Exception:
                 log.exception("voice of a call failed", port=bridge.audio.path)
-                bridge.no_media.set()
+                bridge.failed.set()
                 bridge.close()
 
     async def run(self) -> None:

@@ -163,7 +163,7 @@ class Leg:
 
 class Bridge:
     def __init__(self, chosen: Chosen) -> None:
-        self.heard, self.no_media = asyncio.Event(), asyncio.Event()
+        self.heard, self.no_media, self.failed = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self.digits: asyncio.Queue[str] = asyncio.Queue()
         self.did: list[str] = []
         self.chosen = chosen
@@ -436,6 +436,14 @@ async def test_no_media_both_ways_releases_the_call(rig: Rig) -> None:
     assert leg.sent[-1] == "bye 41 no media"
     part = await rig.part()
     assert (part.cause_text, part.side) == ("no media", "rack")
+
+
+async def test_call_whose_voice_broke_is_ended_at_once(rig: Rig) -> None:
+    """Two people who pay for silence: a fault in the bridge must end the call, not leave it open for hours."""
+    leg = await rig.up()
+    rig.sound.bridges[0].failed.set()
+    await until(lambda: leg.sent[-1] == "bye 41 voice failed", "release")
+    assert (await rig.part()).side == "rack"
 
 
 async def test_silence_while_it_rang_does_not_end_the_answered_call(rig: Rig) -> None:

@@ -435,6 +435,17 @@ async def test_a_call_that_fails_does_not_disturb_its_neighbour(
     assert rig.ticker.calls == 0
 
 
+async def test_a_fault_in_a_bridge_is_told_to_its_call(
+    make_rig: Callable[..., Rig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Breaks: a call goes on without voice until somebody notices."""
+    rig = make_rig()
+    monkeypatch.setattr(rig.bridge, "_take_rtp", lambda _now: 1 / 0)
+    rig.ticker.tick()
+    assert rig.bridge.failed.is_set()
+    assert rig.bridge.closed
+
+
 async def test_the_ticker_keeps_time() -> None:
     """Breaks: voice too fast or too slow, or a stalled box that never catches up."""
     clock = Jumping()
