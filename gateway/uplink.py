@@ -43,6 +43,8 @@ RESEND_S = 15.0
 WINDOW = 100
 # Pause after a publish that failed inside a session that stands.
 STUMBLE_S = 1.0
+#: A frozen broker must not hold up an orderly end; its last will says the same.
+FAREWELL_S = 2.0
 # A command that failed to be reported is asked for again within its deadline; replies are kept this long.
 REPLY_MEMORY_S = 300.0
 # The controller publishes its time every 10 s; after three misses the offset is still good, for crystals
@@ -139,8 +141,9 @@ class Uplink:
     async def farewell(self) -> None:
         """Say that the box goes, as its last will would."""
         try:
-            await self._send_status(online=False)
-        except LinkDown as error:
+            async with asyncio.timeout(FAREWELL_S):
+                await self._send_status(online=False)
+        except (LinkDown, TimeoutError) as error:
             log.info("no farewell", box=self.me.box, error=str(error))
 
     async def _on_connect(self) -> None:

@@ -25,6 +25,7 @@ from simrack.wire.ports import Clock, Ids
 KEEPALIVE_S = 10  # a dead peer is noticed within 15 s (MQTT 3.1.1 3.1.2.10: one and a half times)
 CALL_TIMEOUT_S = 10.0  # connect, subscribe, PUBACK: a broker on a bad link answers within seconds or not at all
 BACKOFF_S = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)  # fast first: a broker restart is the usual reason
+GOODBYE_S = 1.0  # a DISCONNECT is a courtesy; a process that ends does not wait for a broker that is gone
 ENOUGH_INFLIGHT = 200
 
 Handler = Callable[[str, bytes], None]
@@ -143,6 +144,7 @@ class MqttBus:
         self._handlers = _Handlers()
         self._callbacks: list[OnConnect] = []
         self._client: aiomqtt.Client | None = None
+        self._lost = asyncio.Event()
         self._changes: asyncio.Queue[tuple[str, bool]] = asyncio.Queue()
 
     @property
@@ -167,10 +169,21 @@ class MqttBus:
         client = self._client
         if client is None:
             raise LinkDown(f"no session with the broker at {self._url.host}:{self._url.port}")
+        sending = asyncio.ensure_future(
+            client.publish(topic, payload, qos=1, retain=retain, timeout=CALL_TIMEOUT_S)
+        )
+        # aiomqtt goes on waiting for a PUBACK that a lost session can't bring any more.
+        lost = asyncio.ensure_future(self._lost.wait())
         try:
-            await client.publish(topic, payload, qos=1, retain=retain, timeout=CALL_TIMEOUT_S)
+            await asyncio.wait({sending, lost}, return_when=asyncio.FIRST_COMPLETED)
+            if not sending.done():
+                raise LinkDown("the session with the broker ended")
+            sending.result()
         except aiomqtt.MqttError as error:
             raise LinkDown(str(error)) from error
+        finally:
+            sending.cancel()
+            lost.cancel()
 
     async def run(self) -> None:
         failures = 0
@@ -182,6 +195,7 @@ class MqttBus:
             finally:
                 failures = 0 if self.connected else failures + 1
                 self._client = None
+                self._lost.set()
             await asyncio.sleep(BACKOFF_S[min(failures, len(BACKOFF_S) - 1)])
 
     def _connection(self) -> aiomqtt.Client:
@@ -201,11 +215,12 @@ class MqttBus:
 
     async def _session(self) -> None:
         async with self._connection() as client, asyncio.TaskGroup() as group:
+            client.timeout = GOODBYE_S
             while not self._changes.empty():
                 self._changes.get_nowait()
             for pattern in self._handlers.patterns:
-                await client.subscribe(pattern, qos=1)
-            self._client = client
+                await client.subscribe(pattern, qos=1, timeout=CALL_TIMEOUT_S)
+            self._client, self._lost = client, asyncio.Event()
             group.create_task(self._receive(client))
             group.create_task(self._keep_subscriptions(client))
             for callback in self._callbacks:
@@ -222,9 +237,9 @@ class MqttBus:
         while True:
             pattern, wanted = await self._changes.get()
             if wanted:
-                await client.subscribe(pattern, qos=1)
+                await client.subscribe(pattern, qos=1, timeout=CALL_TIMEOUT_S)
             else:
-                await client.unsubscribe(pattern)
+                await client.unsubscribe(pattern, timeout=CALL_TIMEOUT_S)
 
 
 async def _tolerate_link_down(callback: OnConnect) -> None:

@@ -30,6 +30,8 @@ TIME_EVERY_S = 10.0
 MOST_TOGETHER = 40
 #: While the database is down facts stay unacknowledged; the boxes keep them.
 RETRY_S = 1.0
+#: A frozen broker must not hold up an orderly end; its last will says the same.
+FAREWELL_S = 2.0
 
 
 class EventStore(Protocol):
@@ -72,8 +74,9 @@ class FleetLink:
     async def farewell(self) -> None:
         """Say goodbye, as the last will would."""
         try:
-            await self._bus.publish(topics.controller_status(), self._status(online=False), retain=True)
-        except LinkDown as error:
+            async with asyncio.timeout(FAREWELL_S):
+                await self._bus.publish(topics.controller_status(), self._status(online=False), retain=True)
+        except (LinkDown, TimeoutError) as error:
             log.info("no farewell", error=str(error))
 
     async def config_changed(self, version: int) -> None:

@@ -149,6 +149,23 @@ async def test_lost_client_leaves_its_will_and_comes_back(world: World, run_task
     assert births == 2
 
 
+async def test_publishing_on_a_lost_session_says_so_at_once(broker_port: int, run_tasks: Run) -> None:
+    """A process that ends must not wait 10 s for a PUBACK that can't come any more."""
+    world = RealWorld(broker_port)
+    bus = world.bus("one")
+    task = await up(bus, run_tasks)
+
+    async def publish_for_ever() -> None:
+        while True:
+            await bus.publish("simrack/v1/l/1", b"x")
+
+    publishing = run_tasks(publish_for_ever())
+    world.cut(bus, task)
+    done, _ = await asyncio.wait({publishing}, timeout=3)
+    assert done
+    assert isinstance(publishing.exception(), LinkDown)
+
+
 async def test_a_handler_that_fails_does_not_end_the_session(world: World, run_tasks: Run) -> None:
     bus, inbox = world.bus("one"), Inbox()
 
