@@ -1,14 +1,21 @@
 """Where things are: the data folder, and the state file that says how to reach a running installation."""
 
-import json
+import fcntl
 import os
+import shutil
 import socket
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from simrack.wire.errors import UserError
+from simrack.wire import installation
+from simrack.wire.installation import data_folder
+
+__all__ = ["DataOption", "StateOption", "claim", "data_folder", "parse_address", "read_state", "write_private"]
+LOCK, DATABASE = "simrack.lock", "simrack.db"
 
 StateOption = Annotated[
     Path | None,
@@ -17,41 +24,58 @@ StateOption = Annotated[
     ),
 ]
 DataOption = Annotated[
-    Path | None, typer.Option("--data", envvar="SIMRACK_DATA", help="Data folder; default: see `simrack doctor`.")
+    Path | None, typer.Option("--data", envvar="SIMRACK_DATA", help="Data folder; default: /var/lib/simrack for root, else ~/.local/share/simrack.")
 ]
 
 
-def data_folder(given: Path | None = None) -> Path:
-    """`--data`, else /var/lib/simrack for root, else the user's own place (XDG base directories)."""
-    if given is not None:
-        return given.absolute()
-    if os.geteuid() == 0:
-        return Path("/var/lib/simrack")
-    base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share"
-    return Path(base) / "simrack"
+def state_path(given: Path | None) -> Path:
+    """`--state`, else the one in the data folder."""
+    return (given or data_folder() / "state.json").absolute()
 
 
 def read_state(given: Path | None) -> dict[str, Any]:
     """The state file of a running installation.
 
     Raises:
-        UserError: there is none, or it is from another version.
+        UserError: there is none, it is from another version or of a lab alone, or its installation has ended.
     """
-    path = given or data_folder() / "state.json"
-    try:
-        document = json.loads(path.read_text())
-    except FileNotFoundError:
+    path = state_path(given)
+    document = installation.read_state(path)
+    if "mqtt" not in document:
         raise UserError(
-            "no installation runs here", str(path), "Start one with `simrack up`, or name its file with --state."
-        ) from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"the state file can't be read ({error})", str(path), "Start `simrack up` again.") from error
-    version = document.get("version") if isinstance(document, dict) else None
-    if version != 1:
-        raise UserError(
-            f"the state file has version {version}, this release reads 1", str(path), "Start `simrack up` again."
+            "this file is of a lab alone, without broker and controller", str(path), "Name the state file of `simrack up`."
         )
-    return dict(document)
+    if has_ended(document):
+        raise UserError(
+            "this installation was killed and no longer runs", str(path),
+            f"Start it again, for instance with `simrack up --data {document['data']}`.",
+        )  # fmt: skip
+    return document
+
+
+def database_url(given: Path | None) -> str:
+    """The database of an installation, running or not: records outlive the process that wrote them.
+
+    Raises:
+        UserError: neither a state file nor a database is there.
+    """
+    path = state_path(given)
+    beside = path.parent / DATABASE
+    if not path.exists() and beside.exists():
+        return f"sqlite:///{beside}"
+    document = installation.read_state(path)
+    return str(document.get("database") or read_state(path)["database"])
+
+
+def has_ended(document: dict[str, Any]) -> bool:
+    """Whether nobody holds the installation's lock any more, which goes with its process even at kill -9."""
+    try:
+        with (Path(document["data"]) / LOCK).open("rb") as handle:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except (OSError, KeyError):
+        # Held (BlockingIOError), or not ours to look at: then the command itself finds out.
+        return False
+    return True
 
 
 def write_private(path: Path, text: str) -> None:
@@ -91,3 +115,16 @@ def claim(address: tuple[str, int], kind: int, name: str) -> tuple[str, int]:
             ) from error
         host, port = probe.getsockname()[:2]
         return str(host), int(port)
+
+
+def short(path: Path) -> str:
+    """`path` as a person here would type it."""
+    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def invoked() -> str:
+    """How this command can be typed again: `simrack` where the shell finds it, else its path."""
+    if shutil.which("simrack"):
+        return "simrack"
+    script = Path(sys.argv[0])
+    return short(script.absolute()) if script.name == "simrack" else "python -m simrack.cli"

@@ -1,5 +1,6 @@
 """`simrack web`: the control room as a process."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +12,10 @@ if TYPE_CHECKING:
 
 
 def web(
-    config: Annotated[Path, typer.Option(help="TOML file of the control room.")],
+    config: Annotated[
+        Path | None,
+        typer.Option(envvar="SIMRACK_WEB_CONFIG", help="TOML file; default: the running installation's own."),
+    ] = None,
     new_link: Annotated[
         bool, typer.Option("--new-link", help="Print another set-up link (while no account exists) and end.")
     ] = False,
@@ -25,7 +29,7 @@ def web(
     from simrack.wire.tomlfile import load
 
     configure("web")
-    settings = load(WebSettings, config, env_prefix="SIMRACK_WEB_")
+    settings = load(WebSettings, config or _running(), env_prefix="SIMRACK_WEB_")
     if new_link or new_token:
         typer.echo(_made(settings, new_link, new_token))
         return
@@ -43,3 +47,11 @@ def _made(settings: "WebSettings", new_link: bool, new_token: str) -> str:
         return link_of(settings, accounts.new_link()) if new_link else accounts.new_token(new_token)
     finally:
         accounts.close()
+
+
+def _running() -> Path:
+    """The file that `simrack up` wrote for its control room."""
+    from simrack.wire.installation import read_state
+
+    named = os.environ.get("SIMRACK_STATE")
+    return Path(str(read_state(Path(named) if named else None)["data"])) / "run/web.toml"
