@@ -215,6 +215,37 @@ async def test_second_call_is_refused_busy(bench: Begin, way: Way) -> None:
     await module.module.received("AT+CHLD=0")
 
 
+@pytest.mark.parametrize("family", ["", "generic"])
+@every_way
+async def test_a_dial_refused_for_an_incoming_call_leaves_that_call_alone(
+    bench: Begin, way: Way, family: str
+) -> None:
+    """Else the caller who came first would be cut off by a dial that never was."""
+    module = await bench("ec25_glare", way, family=family)
+    dial = asyncio.create_task(module.driver.dial(NUMBER))
+    await module.module.received("ATD*")
+    module.module.go("result")
+    with pytest.raises(ModemRefused, match="came first") as refused:
+        await dial
+    assert refused.value.cause == 44
+    assert (await module.progress(Progress.INCOMING)).number == "+88210777"
+    await module.driver.answer()
+    assert not [text for text in module.module.sent if text.startswith(("AT+QHUP", "AT+CHUP", "ATH", "AT+CHLD"))]
+
+
+@every_way
+async def test_a_call_that_rings_during_a_dial_that_is_taken_is_refused_busy(bench: Begin, way: Way) -> None:
+    """Else two calls would share the module's one voice path."""
+    module = await bench("ec25_glare_taken", way)
+    dial = asyncio.create_task(module.driver.dial(NUMBER))
+    await module.module.received("ATD*")
+    module.module.go("result")
+    await dial
+    await module.progress(DIALLING, Progress.WAITING)
+    await module.module.received("AT+CHLD=0")
+    assert not module.module.matching("AT+QHUP=*")
+
+
 async def test_an_old_no_carrier_does_not_end_the_new_call(bench: Begin) -> None:
     """Else the late end of one call would cut the record of the next."""
     module = await bench("ec25_answered")

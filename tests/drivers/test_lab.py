@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from drivers_bench import Bench
 from support import StartProcess
 
-from simrack.drivers.modems.base import CallProgress, ModemDriver, NetworkChanged, Progress
+from simrack.drivers.modems.base import CallProgress, ModemDriver, ModemRefused, NetworkChanged, Progress
 from simrack.drivers.registry import open_module
 from simrack.wire.ports import SystemClock
 
@@ -33,6 +34,45 @@ def calls(state: dict[str, Any]) -> list[dict[str, Any]]:
     with urllib.request.urlopen(f"{state['ledger']}/ledger/calls", timeout=5) as reply:
         found: list[dict[str, Any]] = json.load(reply)
         return found
+
+
+async def test_glare_in_the_lab_leaves_the_incoming_call_ringing(start_process: StartProcess, tmp_path: Path) -> None:
+    """Else a caller is cut off whenever the box dials at the moment of the ring."""
+    file = tmp_path / "lab.json"
+    await asyncio.to_thread(
+        start_process, "lab", "up", "--state", str(file), "--channels", "1", "--setup", "0.02-0.03"
+    )
+    state = json.loads(file.read_text())
+    seat = state["boxes"][0]["modules"][0]
+    driver = await open_module(seat["at"], clock=SystemClock())
+    lab = Watched(driver)
+    try:
+        await driver.start()
+        await lab.next(NetworkChanged, lambda event: event.network.stat == 1)
+        ring(state, seat["msisdn"])
+        with pytest.raises(ModemRefused, match="came first") as refused:
+            await driver.dial(state["numbers"]["answer"])
+        assert refused.value.cause == 44
+        assert [line.text for line in lab.lines if line.text.startswith("ATD")]
+        await lab.next(CallProgress, lambda event: event.state is Progress.INCOMING)
+        await driver.answer()
+        await lab.next(CallProgress, lambda event: event.state is Progress.ACTIVE)
+        (row,) = await asyncio.to_thread(calls, state)
+        assert row["answered_at"]
+        assert not row["released_at"]
+        await driver.hang_up()
+    finally:
+        await driver.close()
+
+
+def ring(state: dict[str, Any], msisdn: str) -> None:
+    """Call the module and block the loop until it rings: the driver can't have read of it when it dials."""
+    order = json.dumps({"to_msisdn": msisdn, "from": "+882109005001", "ring_s": 20}).encode()
+    request = urllib.request.Request(f"{state['ledger']}/calls", order, {"Content-Type": "application/json"})
+    urllib.request.urlopen(request, timeout=5).close()
+    limit = time.monotonic() + 5
+    while not calls(state)[-1]["alerting_at"]:
+        assert time.monotonic() < limit
 
 
 @pytest.mark.parametrize("quirks", ["", "no-ccinfo", "drip,urc-inside,doubled-cr,plain-no-carrier,ceer-numbers"])

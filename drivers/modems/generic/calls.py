@@ -89,6 +89,7 @@ class CallView:
         self._asked = self._outgoing = False
         self._empty = 0
         self._refused: set[int] = set()
+        self._crossing: Row | None = None
 
     @property
     def busy(self) -> bool:
@@ -101,11 +102,13 @@ class CallView:
         self._asked, self.number = True, number
 
     def taken(self) -> tuple[Step, ...]:
-        """The module took the dial command."""
+        """The module took the dial command; a call that rang meanwhile is the second one."""
+        crossing, self._crossing = self._crossing, None
+        second = self._refuse(crossing) if crossing is not None else ()
         if not self._asked or self.state is not None:
-            return ()
+            return second
         self.state = Progress.DIALLING
-        return (Moved(self.state, self.number),)
+        return (Moved(self.state, self.number), *second)
 
     def failed(self) -> None:
         """The dial command failed: there is no call."""
@@ -120,6 +123,10 @@ class CallView:
             # The other direction under our index: our call's end was lost, and this is the next call.
             return self._move(row) if row.outgoing is self._outgoing else self.ended() + self.row(row)
         if row.state in (Progress.INCOMING, Progress.WAITING):
+            if self._asked and self.state is None:
+                # The ring may be why the dial will be refused, and then it is the call: the result decides.
+                self._crossing = row
+                return ()
             return self._refuse(row)
         return () if self.busy else (Ghost(row.index),)
 
@@ -133,6 +140,8 @@ class CallView:
     def gone(self, over: Over) -> tuple[Step, ...]:
         """A call was shown as released; the end of the call before, told late, has another number."""
         self._refused.discard(over.index)
+        if self._crossing is not None and self._crossing.index == over.index:
+            self._crossing = None
         if over.index != self._index or not _same_number(over.number, self.number):
             return ()
         return self.ended()
@@ -157,7 +166,7 @@ class CallView:
 
     def _clear(self) -> None:
         self.state, self.number, self._index = None, "", None
-        self._asked, self._empty = False, 0
+        self._asked, self._empty, self._crossing = False, 0, None
 
     def _fits(self, row: Row) -> bool:
         """Tell whether a row of unknown index can be our call."""

@@ -175,7 +175,7 @@ class GenericDriver(ServedDriver):
         except AtError as error:
             self.view.failed()
             self._given_up = True
-            self._spawn(self.hang_up)
+            self._spawn(self._look_for_ghost, 0.0)
             raise self._modem_error(error) from error
         self._do(self.view.taken())
 
@@ -192,8 +192,13 @@ class GenericDriver(ServedDriver):
         cause, words = 0, ""
         if error.final.kind is Kind.NO_CARRIER:
             cause, words = await self.release_cause()
-        if await self._voice_rows():
+        rows = await self._voice_rows() if self._can_list else ()
+        if any(row.outgoing for row in rows):
             await self.hang_up()
+        elif rows:
+            # Every way to hang up would end the call that came first, too.
+            self._do(self.view.listing(rows))
+            return ModemRefused(f"{error}: an incoming call came first", 44)
         refused = self._modem_error(error)
         assert isinstance(refused, ModemRefused)
         return ModemRefused(f"{error}; {words}" if words else str(error), cause or refused.cause)
@@ -256,8 +261,8 @@ class GenericDriver(ServedDriver):
                 return False
             await asyncio.sleep(ON_HOOK_POLL_S)
 
-    async def _look_for_ghost(self) -> None:
-        await asyncio.sleep(GHOST_S)
+    async def _look_for_ghost(self, after_s: float = GHOST_S) -> None:
+        await asyncio.sleep(after_s)
         if not self.view.busy and any(row.outgoing for row in await self._voice_rows()):
             await self.hang_up()
 

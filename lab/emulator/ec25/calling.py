@@ -47,7 +47,8 @@ def _refuse_dial(module: Module) -> None:
         raise Cme(11 if module.function else 13)
     if not module.registered:
         raise Cme(30)
-    if len(module.handset.legs) >= MAX_CALLS:
+    # A ringing call must be answered or refused first.
+    if module.handset.ringing or len(module.handset.legs) >= MAX_CALLS:
         raise Cme(3)
 
 
