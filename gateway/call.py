@@ -309,11 +309,13 @@ class LiveCall:
             self.leg.accept_update(self._answer())
             return
         try:
-            self.chosen = sdp.negotiate(sdp.parse(offer), (self.chosen.codec,))
+            chosen = sdp.negotiate(sdp.parse(offer), (self.chosen.codec,))
+            sdp.check_family(chosen, self.rtp.address[0])
         except sdp.SdpError as error:
             self._log.info("re-INVITE refused", reason=str(error))
             self.leg.refuse_update(488)
             return
+        self.chosen = chosen
         self._bodies += 1
         if self.bridge:
             self.bridge.update(self.chosen)

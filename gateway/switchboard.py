@@ -100,7 +100,9 @@ class Switchboard:
         if leg.request.sdp is None:
             raise Refused(488, Cause.BEARER_NOT_IMPLEMENTED, "the INVITE has no SDP", "request")
         try:
-            return sdp.negotiate(sdp.parse(leg.request.sdp), self.tools.sound.codecs)
+            chosen = sdp.negotiate(sdp.parse(leg.request.sdp), self.tools.sound.codecs)
+            sdp.check_family(chosen, self.tools.settings.rtp.host)
+            return chosen
         except sdp.NoCommonCodec as error:
             raise Refused(488, Cause.BEARER_NOT_IMPLEMENTED, str(error), "request") from error
         except sdp.SdpError as error:

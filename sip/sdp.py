@@ -7,12 +7,13 @@ the others are refused with port 0.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 
 from simrack.sip import codecs
 from simrack.sip.codecs import TELEPHONE_EVENT, available
 from simrack.sip.errors import SipError
 
-__all__ = ["Chosen", "Media", "NoCommonCodec", "SdpError", "Session", "answer", "available", "negotiate",
+__all__ = ["Chosen", "Media", "NoCommonCodec", "SdpError", "Session", "answer", "available", "check_family", "negotiate",
            "offer", "parse", "read_answer"]  # fmt: skip
 
 LARGEST = 16_384  # octets; honest bodies are under 2 kB
@@ -178,11 +179,26 @@ def _attribute(target: _Open, name: str, rest: str) -> None:
 
 
 def _close(media: _Open, session: _Open) -> Media:
+    address = media.address or session.address
+    if media.kind == "audio" and media.port:
+        _check_target(address)
     return Media(
-        media.kind, media.port, media.profile, media.formats, media.address or session.address,
+        media.kind, media.port, media.profile, media.formats, address,
         media.direction or session.direction or "sendrecv", media.rtpmap, media.fmtp,
         media.ptime or session.ptime, media.maxptime or session.maxptime,
     )  # fmt: skip
+
+
+def _check_target(address: str) -> None:
+    # A name would be looked up once per packet, in the loop that carries the voice of all calls.
+    if address in NOWHERE:
+        return
+    try:
+        target = ip_address(address)
+    except ValueError:
+        raise SdpError(f"c= names {address!r}, which is no IP address; host names are not resolved") from None
+    if target.is_multicast or (target.version == 4 and target.is_reserved):
+        raise SdpError(f"voice can't be sent to {address}: it is no address of one host")
 
 
 def negotiate(offered: Session, allowed: Sequence[str]) -> Chosen:
@@ -201,6 +217,13 @@ def negotiate(offered: Session, allowed: Sequence[str]) -> Chosen:
             return _with_layout(chosen, layout)
     heard = ", ".join(_names(offered)) or "nothing"
     raise NoCommonCodec(f"no common codec: {heard} offered, {', '.join(allowed)} allowed")
+
+
+def check_family(chosen: Chosen, local: str) -> None:
+    """Raise NoCommonCodec (488 fits) when voice can't get from `local` to where the other side wants it."""
+    remote = chosen.remote[0]
+    if remote not in NOWHERE and (":" in remote) != (":" in local):
+        raise NoCommonCodec(f"no way for voice from {local} to {remote}: IPv4 and IPv6 don't meet")
 
 
 def read_answer(offered: Sequence[str], sdp: bytes) -> Chosen:

@@ -93,6 +93,14 @@ def test_bodies_that_are_no_sdp(text: bytes) -> None:
         sdp.parse(text)
 
 
+@pytest.mark.parametrize("target", ["pbx.example.org", "localhost", "1", "127.0.0.1.5", "224.0.0.1", "255.255.255.255"])
+def test_voice_goes_to_the_address_of_one_host_only(target: str) -> None:
+    """Breaks: a name is looked up for each packet while all calls of the box wait; a group hears a call."""
+    with pytest.raises(sdp.SdpError):
+        choose("m=audio 4000 RTP/AVP 0", f"c=IN IP4 {target}")
+    assert choose("m=video 5000 RTP/AVP 31", f"c=IN IP4 {target}", "m=audio 4 RTP/AVP 0", "c=IN IP4 127.0.0.1")
+
+
 def test_line_feeds_alone_and_blank_lines_are_read() -> None:
     """Breaks: clients that end lines with LF can't call."""
     text = body("m=audio 4000 RTP/AVP 0").replace(b"\r\n", b"\n\n")
