@@ -5,7 +5,8 @@ SIMRACK := .venv/bin/simrack
 BOXES ?= 2
 CHANNELS ?= 4
 ONCE ?=
-WHAT ?= all
+WHAT ?= calls
+SEED ?= 1
 MINUTES ?= 10
 
 .PHONY: demo test lint fix proof bench docs lock clean shots
@@ -59,11 +60,18 @@ docs: .venv/dev
 	$(PY) -m simrack.wire.asyncapi docs/asyncapi.json
 	.venv/bin/mkdocs build --quiet --strict
 
-bench: .venv/dev
-	@echo "No benchmark is recorded yet: figures come with the capability that they measure (docs/figures.md)."
+BENCHMARKS := s2_delay s12_newcomer
 
+bench: .venv/dev
+	@.ci/need sipp=sip-tester
+	@for name in $(BENCHMARKS); do PYTHONPATH=benchmarks:tests $(PY) benchmarks/$$name.py || exit 1; done
+	@PYTHONPATH=benchmarks $(PY) benchmarks/render.py
+
+# Long proofs: make proof WHAT=calls MINUTES=10 [SEED=1]; the result lands in docs/proof/WHAT.json.
 proof: .venv/dev
-	@echo "No long proof is recorded yet: they come with the capability that they prove (docs/proof/)." && exit 1
+	@test -f tests/proof/$(WHAT).py || { echo "simrack: no proof $(WHAT); there is: calls" >&2; exit 2; }
+	@.ci/need sipp=sip-tester
+	@PYTHONPATH=tests $(PY) tests/proof/$(WHAT).py --minutes $(MINUTES) --seed $(SEED)
 
 COMPILE := .venv/bin/python -m piptools compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links \
 	--no-header --strip-extras --allow-unsafe
