@@ -134,14 +134,14 @@ def reply(
     lines += [f"From: {packet.first('from')}", f"To: {to if tag_of(to) else to + ';tag=' + tag}"]
     lines += [f"Call-ID: {packet.first('call-id')}", f"CSeq: {packet.first('cseq')}"]
     lines += [f"{name}: {value}" for name, value in refusal.extra]
-    data = "\r\n".join([*lines, "Content-Length: 0", "", ""]).encode("utf-8", "surrogateescape")
+    data = "\r\n".join([*lines, "Content-Length: 0", "", ""]).encode("utf-8", "replace")
     return data, _return_address(vias[0], source)
 
 
 def encode(text: str) -> bytes:
     """The octets of a message of the library: headers are UTF-8, the body has one character per octet."""
     head, separator, body = text.partition("\r\n\r\n")
-    return (head + separator).encode("utf-8", "surrogateescape") + body.encode("latin-1", "replace")
+    return (head + separator).encode("utf-8", "replace") + body.encode("latin-1", "replace")
 
 
 def tag_of(address: str) -> str:
@@ -190,7 +190,7 @@ def _silence(problem: str) -> Refusal:
 
 def _take_apart(data: bytes, trusted: bool) -> Packet:
     head, body = _halves(data)
-    start, *lines = head.decode("utf-8", "surrogateescape").split("\n")
+    start, *lines = (_text(line) for line in head.split(b"\n"))
     headers = tuple(
         (name, value)
         for name, value in _headers(_unfolded(line.removesuffix("\r") for line in lines))
@@ -207,6 +207,14 @@ def _take_apart(data: bytes, trusted: bool) -> Packet:
     if not request:
         raise _Bad("start line")
     return Packet(request.group(1), request.group(2), 0, "", headers, body, request.group(3).upper())
+
+
+def _text(line: bytes) -> str:
+    """A line as text; old clients write names in Latin-1, and no text of ours may hold what UTF-8 can't say."""
+    try:
+        return line.decode("utf-8")
+    except UnicodeDecodeError:
+        return line.decode("latin-1")
 
 
 def _halves(data: bytes) -> tuple[bytes, bytes]:
@@ -306,7 +314,7 @@ def _check_common(packet: Packet) -> None:
         if not packet.first(name):
             raise _Bad(f"no {name} header")
     for via in packet.all("via"):
-        if not _VIA.fullmatch(via):
+        if not _VIA.fullmatch(via) or not via.isascii():
             raise _Bad("Via")
     for name in ("from", "to"):
         _check_address(packet.first(name), name)
@@ -320,6 +328,8 @@ def _check_address(value: str, name: str) -> None:
         raise _Bad(f"{name} address")
     if not re.match(r"[A-Za-z][A-Za-z0-9+.\-]*:[^\s<>]+$", uri_of(value)):
         raise _Bad(f"{name} URI")
+    if not tag_of(value).isascii():
+        raise _Bad(f"{name} tag")
 
 
 def _check_contact(packet: Packet) -> None:
@@ -356,6 +366,9 @@ def _check_require(packet: Packet) -> None:
 
 
 def _check_invite(packet: Packet) -> None:
+    if packet.first("max-forwards") == "0" and not packet.to_tag:
+        # We pass calls on: without this, two such servers that point at each other never end (RFC 7332 4).
+        raise _Bad("Max-Forwards is 0", 483, "Too Many Hops")
     _check_contact(packet)
     if not packet.body:
         return
@@ -368,7 +381,7 @@ def _check_invite(packet: Packet) -> None:
 
 
 def _part(content_type: str, body: bytes) -> bytes | None:
-    head = f"Content-Type: {content_type}\r\n\r\n".encode("utf-8", "surrogateescape")
+    head = f"Content-Type: {content_type}\r\n\r\n".encode()
     for part in message_from_bytes(head + body, policy=HTTP).walk():
         if part.get_content_type() == ACCEPT:
             payload = part.get_payload(decode=True)

@@ -137,4 +137,6 @@ class SipStack:
     def outside(self, packet: Packet, source: Address) -> Refusal:
         if packet.method == "OPTIONS":
             return Refusal(200, "OK", "", (("Allow", ALLOW), ("Accept", ACCEPT)))
+        if packet.method in ("BYE", "INFO"):
+            return Refusal(481, "Call/Transaction Does Not Exist", "")
         return Refusal(405, "Method Not Allowed", "method", (("Allow", ALLOW),))

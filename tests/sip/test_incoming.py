@@ -408,6 +408,18 @@ async def test_non_ascii_text_passes_unharmed(rig: Rig, peer: Peer) -> None:
     assert name in ok.one("from")
 
 
+async def test_octets_that_are_no_utf_8_are_read_as_latin_1(rig: Rig, peer: Peer) -> None:
+    """Such a name kept the call from the database: the sender heard nothing at all, and there was no record."""
+    call = peer.new_call()
+    data = peer.build("INVITE", call, body=SDP).decode()
+    peer.send(data.replace("From: <sip:", 'From: "J\xf6rg" <sip:\xff').encode("latin-1"))
+    leg = await rig.leg()
+    assert leg.request.calling.startswith("ÿ")
+    leg.request.headers["from"].encode()
+    leg.reject(404, 27)
+    assert "Jörg" in (await peer.status(404)).one("from")
+
+
 async def test_stop_gives_each_leg_its_last_event(rig: Rig, peer: Peer) -> None:
     leg, _, _ = await answered(rig, peer)
     peer.invite()

@@ -27,6 +27,8 @@ CASES: list[tuple[str, str, str, int]] = [
     ("two Content-Length", "Content-Length: LEN", "Content-Length: LEN\r\nl: 3", 400),
     ("Max-Forwards over 255", "Max-Forwards: 70", "Max-Forwards: 256", 400),
     ("Max-Forwards not a number", "Max-Forwards: 70", "Max-Forwards: many", 400),
+    ("no hop is left (7332 4)", "Max-Forwards: 70", "Max-Forwards: 0", 483),
+    ("tag that is no token", "tag=TAG", "tag=\xff", 400),
     ("header without colon", "Max-Forwards: 70", "Max-Forwards 70", 400),
     ("header name with a space", "Max-Forwards: 70", "Max Forwards: 70", 400),
     ("NUL in a header", "Max-Forwards: 70", "Subject: a\0b", 400),
@@ -64,7 +66,7 @@ def spoil(peer: Peer, old: str, new: str) -> bytes:
     for name, value in names.items():
         old, new = old.replace(name, value), new.replace(name, value)
     assert old in data, old
-    return data.replace(old, new, 1).encode()
+    return data.replace(old, new, 1).encode("latin-1" if new.endswith("\xff") else "utf-8")
 
 
 @pytest.mark.parametrize(("old", "new", "status"), [pytest.param(*case[1:], id=case[0]) for case in CASES])

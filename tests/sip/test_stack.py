@@ -54,6 +54,12 @@ async def test_request_for_a_dialog_that_we_do_not_know(rig: Rig, peer: Peer, me
     assert rig.offered.empty()
 
 
+@pytest.mark.parametrize("method", ["BYE", "INFO"])
+async def test_request_that_needs_a_dialog_and_names_none(rig: Rig, peer: Peer, method: str) -> None:
+    peer.send(peer.build(method, peer.new_call()))
+    await peer.status(481, method)
+
+
 async def test_unmatched_ack_is_silent(rig: Rig, peer: Peer) -> None:
     peer.send(peer.build("ACK", peer.new_call()))
     await peer.fence()
