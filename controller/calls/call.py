@@ -116,6 +116,10 @@ class Call:
         """End the call from outside."""
         self._inbox.put_nowait(order)
 
+    def give_up(self) -> None:
+        """Leave nobody waiting after a fault inside; legs that have ended stay as they are."""
+        self._give_up_legs("internal error")
+
     def take_part(self, part: CallPart, offset: timedelta) -> None:
         """Hand over what the box tells of one attempt."""
         self._inbox.put_nowait(Part(part, offset))

@@ -221,6 +221,7 @@ class Desk:
         except Exception:
             # One call's fault must not end all the others.
             log.exception("call task failed", call=call.id)
+            call.give_up()
         finally:
             del self._calls[call.id]
             self._on.metrics.in_progress.set(len(self._calls))

@@ -66,6 +66,10 @@ class IncomingCall:
     def attempts(self) -> list[Attempt]:
         return self.history.attempts
 
+    def give_up(self) -> None:
+        """Leave the box not waiting after a fault inside."""
+        self._leg.hang_up(Cause.TEMPORARY_FAILURE, "internal error")
+
     def take_part(self, part: CallPart, offset: timedelta) -> None:
         """Hand over what the box tells of it."""
         self.attempt.part, self.attempt.offset = part, offset

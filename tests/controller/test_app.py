@@ -13,6 +13,7 @@ from controller_world import NUMBER, ROUTING, World, authorize, peer_at, place, 
 from gateway_sip import Dialog, sdp_of
 
 from simrack.controller.app import Controller, one_at_a_time
+from simrack.controller.calls.call import Call
 from simrack.controller.fleet.history import usage_from_records
 from simrack.controller.models import RecordFilter
 from simrack.wire import topics
@@ -403,6 +404,21 @@ async def test_counters_and_left_over_calls_survive_a_restart(tmp_path: Path) ->
         await on.record(3)
         page = await asyncio.to_thread(on.queries.records, RecordFilter())
         assert page.total == 3
+
+
+async def test_fault_inside_leaves_no_sender_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever breaks before the call is on disk, the sender hears so and tries its other ways."""
+
+    async def broken(_call: Call) -> bool:
+        raise RuntimeError("broken")
+
+    async with world(tmp_path) as on:
+        monkeypatch.setattr(Call, "_open", broken)
+        assert await on.final(on.invite()) == 503
+        monkeypatch.undo()
+        call = on.invite()
+        await answer(on, await on.box.invited())
+        assert await on.final(call) == 200
 
 
 async def test_metrics_page_counts_refusals_by_reason(tmp_path: Path) -> None:
