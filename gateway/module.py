@@ -13,6 +13,7 @@ import structlog
 
 from simrack.drivers.modems.base import (
     AtTrace,
+    AudioFlow,
     CallProgress,
     CardChanged,
     DtmfHeard,
@@ -230,6 +231,8 @@ class Module:
                 self.channel.card_is(state, sim)
             case NetworkChanged(network=network):
                 self.channel.network_is(network)
+            case AudioFlow(go=go) if self.audio is not None:
+                (self.audio.resume if go else self.audio.pause)()
             case DtmfHeard() if self.current is not None:
                 self.current.module_says(event)
             case CallProgress():

@@ -34,6 +34,12 @@ class Audio(Protocol):
     lost: asyncio.Event
     reason: str
 
+    def pause(self) -> None:
+        """Hold back voice to the module: its buffer is full."""
+
+    def resume(self) -> None:
+        """Its buffer has room again."""
+
     def close(self) -> None:
         """Give the port back."""
 

@@ -75,6 +75,13 @@ class DtmfHeard:
 
 
 @dataclass(frozen=True, slots=True)
+class AudioFlow:
+    """The module's buffer for voice from the host is full (`go` False), or has room again."""
+
+    go: bool
+
+
+@dataclass(frozen=True, slots=True)
 class PortLost:
     """The AT port is gone (unplugged, or closed by a reset); the driver is dead and must be made anew."""
 
@@ -88,7 +95,7 @@ class Unresponsive:
     reason: str
 
 
-ModemEvent = CallProgress | CardChanged | NetworkChanged | DtmfHeard | PortLost | Unresponsive
+ModemEvent = CallProgress | CardChanged | NetworkChanged | DtmfHeard | AudioFlow | PortLost | Unresponsive
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from simrack.sip.g711 import WIDTH
 BAUD = 921_600  # only a real UART cares: 8 kHz of 16 bit need 160 kbit/s
 DRAIN_S = 0.1  # a kernel buffer of 4 kB holds 256 ms of voice: an idle port is emptied before that
 LARGEST_READ = 8192
+MOST_PAUSE_S = 1.0  # a module plays out in real time what it holds: one that is full for longer lost its word
 MOST_WAITING = 1600  # octets to the module, 100 ms at 8 kHz: beyond that the oldest are dropped
 
 log = structlog.get_logger()
@@ -31,7 +32,8 @@ class AudioPort:
         self.reason = ""
         self._odd = b""
         self._waiting = bytearray()
-        self._busy = self._paused = False
+        self._busy = False
+        self._pause: asyncio.TimerHandle | None = None
         self.dropped = 0  # octets that the module did not take in time
         self._drainer = asyncio.get_running_loop().call_later(DRAIN_S, self._drain_idle)
 
@@ -59,6 +61,7 @@ class AudioPort:
 
     def release(self) -> None:
         self._busy = False
+        self.resume()
         self._waiting.clear()
 
     @property
@@ -89,7 +92,7 @@ class AudioPort:
         if self.lost.is_set():
             return
         self._waiting += pcm
-        if not self._paused:
+        if not self.paused:
             self._flush()
         excess = len(self._waiting) - MOST_WAITING
         if excess > 0:
@@ -99,12 +102,19 @@ class AudioPort:
             self.dropped += excess
 
     def pause(self) -> None:
-        """The module says that its buffer is full (`+QPCMV: 0,0`)."""
-        self._paused = True
+        """The module says that its buffer is full (`+QPCMV: 0,0`); believed for `MOST_PAUSE_S` at the most."""
+        if self._busy and self._pause is None:
+            self._pause = asyncio.get_running_loop().call_later(MOST_PAUSE_S, self.resume)
 
     def resume(self) -> None:
         """It has room again (`+QPCMV: 1,0`)."""
-        self._paused = False
+        if self._pause is not None:
+            self._pause.cancel()
+            self._pause = None
+
+    @property
+    def paused(self) -> bool:
+        return self._pause is not None
 
     def drain(self) -> int:
         """Throw away all that waits in either direction; octets thrown away."""
@@ -116,6 +126,7 @@ class AudioPort:
 
     def close(self) -> None:
         self._drainer.cancel()
+        self.resume()
         if self._line.is_open:
             self._line.close()
         if not self.lost.is_set():

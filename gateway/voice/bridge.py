@@ -144,7 +144,9 @@ class Bridge:
         self._ticks += 1
         self._take_rtp(now)
         read = self._take_pcm(now)
-        for _ in range(self._pacer.frames(read)):
+        frames = self._pacer.frames(read)
+        # While the module is full, voice waits in the jitter buffer, which afterwards sheds the delay unheard.
+        for _ in range(0 if self._audio.paused else frames):
             self._play()
         self._send()
         self._watch(now)

@@ -6,7 +6,14 @@ import pytest
 from drivers_bench import Begin
 from drivers_transcript import Way
 
-from simrack.drivers.modems.base import CallProgress, CardChanged, ModemRefused, NetworkChanged, Progress
+from simrack.drivers.modems.base import (
+    AudioFlow,
+    CallProgress,
+    CardChanged,
+    ModemRefused,
+    NetworkChanged,
+    Progress,
+)
 from simrack.drivers.modems.generic import driver as generic_driver
 from simrack.drivers.modems.quectel import driver as quectel_driver
 
@@ -286,6 +293,15 @@ async def test_dtmf_both_ways(bench: Begin) -> None:
     assert module.module.matching("AT+VTS=*") == [f'AT+VTS="{digit}"' for digit in "09*#AD"]
     with pytest.raises(ModemRefused):
         await module.driver.send_dtmf("12")
+
+
+@every_way
+async def test_flow_control_of_the_voice_is_an_event(bench: Begin, way: Way) -> None:
+    """Else a module with a full buffer drops what the caller says."""
+    module = await bench("ec25_answered", way)
+    for line in ("+QPCMV: 0,0", "+QPCMV: 7", "+QPCMV: 1,2", "+QPCMV: 1,0"):
+        await module.module.line(line)
+    assert [await module.next(AudioFlow), await module.next(AudioFlow)] == [AudioFlow(False), AudioFlow(True)]
 
 
 async def test_audio_goes_on_once_and_off(bench: Begin) -> None:

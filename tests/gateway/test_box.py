@@ -19,6 +19,7 @@ from simrack.gateway.agent import Box
 from simrack.gateway.hardware import Hardware
 from simrack.gateway.outbox import Outbox
 from simrack.gateway.settings import BoxSettings
+from simrack.gateway.voice import AudioPort
 from simrack.sip.codecs import available
 from simrack.wire import topics
 from simrack.wire.channel import ChannelState
@@ -207,6 +208,28 @@ async def test_an_answered_call_carries_a_tone_each_way_and_its_part_equals_the_
     assert part.media.from_network.packets > 50
     assert part.dial_delay_ms < 200
     assert any(line.text.startswith("ATD") for line in part.at_log)
+    assert flow_lines(part) == [], "an ordinary call is fed at the module's own pace"
+
+
+def flow_lines(part: CallPart) -> list[str]:
+    return [line.text for line in part.at_log if line.way == "<" and line.text.startswith("+QPCMV")]
+
+
+async def test_a_module_whose_buffer_is_full_gets_a_pause_and_then_the_voice_goes_on(rig: Rig) -> None:
+    dialog = rig.call(await rig.lab.number(behaviour="echo"))
+    assert await rig.final(dialog) == 200
+    assert dialog.final
+    rig.phone.say(dialog.final.body, 750)
+    await until(lambda: rig.phone.hears(750), "echo", 10)
+    audio = rig.box.modules[1].audio
+    assert isinstance(audio, AudioPort)
+    audio.write(bytes(3200))
+    await until(lambda: audio.paused, "pause")
+    await until(lambda: not audio.paused, "go on")
+    rig.phone.heard.clear()
+    await until(lambda: rig.phone.hears(750), "echo again", 10)
+    dialog.again("BYE")
+    assert flow_lines(await rig.part()) == ["+QPCMV: 0,0", "+QPCMV: 1,0"]
 
 
 @pytest.mark.parametrize(

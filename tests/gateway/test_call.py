@@ -11,6 +11,7 @@ from gateway_support import CountingIds, HandClock, until
 
 from simrack.drivers.modems.base import (
     AtTrace,
+    AudioFlow,
     AudioFormat,
     CallProgress,
     CardChanged,
@@ -190,7 +191,13 @@ class Port:
 
     def __init__(self) -> None:
         self.address = ("127.0.0.1", 4998)
-        self.lost, self.reason, self.closed = asyncio.Event(), "", False
+        self.lost, self.reason, self.closed, self.paused = asyncio.Event(), "", False, False
+
+    def pause(self) -> None:
+        self.paused = True
+
+    def resume(self) -> None:
+        self.paused = False
 
     def close(self) -> None:
         self.closed = True
@@ -453,6 +460,17 @@ async def test_silence_while_it_rang_does_not_end_the_answered_call(rig: Rig) ->
     await until(lambda: rig.state is S.ACTIVE, "active")
     await asyncio.sleep(0.05)
     assert rig.state is S.ACTIVE
+
+
+async def test_the_modules_flow_control_reaches_its_audio_port(rig: Rig) -> None:
+    """A module whose buffer is full would else drop voice, and speak late for the rest of the call."""
+    await rig.up()
+    audio = rig.module.audio
+    assert isinstance(audio, Port)
+    rig.driver.events.put_nowait(AudioFlow(False))
+    await until(lambda: audio.paused, "pause")
+    rig.driver.events.put_nowait(AudioFlow(True))
+    await until(lambda: not audio.paused, "resume")
 
 
 async def test_digits_in_all_four_ways(rig: Rig) -> None:

@@ -189,5 +189,32 @@ async def test_too_much_voice_is_answered_by_flow_control(bench: Bench) -> None:
     await port.match(r"\+QPCMV: 0,0\r\n.*\+QPCMV: 1,0\r\n")
 
 
+async def test_voice_before_the_answer_fills_no_buffer(bench: Bench) -> None:
+    """A host feeds from the dial on; the module plays that into the void at once and has no need to stop it."""
+    number = bench.lab.numbers.set("", Behaviour(tone_hz=1230, answer_after_s=0.1))
+    port, audio = await bench.ready_at(), bench.audio()
+    await port.ask(f"ATD{number};")
+    for frame in tone(870, 12):
+        audio.write(frame)
+    said = (await port.match('.*"ccinfo",2,0,0'))[0].decode()
+    await speak(audio, tone(870, 15))
+    said += "".join(await port.ask("ATH"))
+    assert "+QPCMV" not in said
+    (row,) = bench.lab.network.ledger.rows
+    assert (await row.heard())[0].hz == pytest.approx(870, abs=2)
+
+
+async def test_a_call_put_on_hold_takes_a_pause_back(bench: Bench) -> None:
+    """Else the next call of a host that keeps to the pause is silent."""
+    port, audio = await bench.ready_at(), bench.audio()
+    await port.ask(f"ATD{TONE};")
+    await port.match('"ccinfo",2,0,0')
+    for frame in tone(870, 12):
+        audio.write(frame)
+    await port.match(r"\+QPCMV: 0,0\r\n")
+    await port.ask("AT+CHLD=2")
+    await bench.until(lambda: not bench.lab.modules["lab-01", 1].handset._paused, "no pause")
+
+
 def test_hardware_pace_is_slower_than_the_lab() -> None:
     assert Timing().at_hardware_pace().usb_return_s > Timing().usb_return_s

@@ -14,6 +14,7 @@ import pytest
 
 from simrack.drivers.modems.base import AudioFormat
 from simrack.gateway.voice import AudioLost, AudioPort, Bridge, VoiceTicker
+from simrack.gateway.voice import audio as audio_file
 from simrack.sip import codecs, dtmf
 from simrack.sip.rtp import Packet, RtpPort
 from simrack.sip.sdp import Chosen
@@ -337,6 +338,47 @@ async def test_a_module_that_does_not_read_costs_only_its_own_voice(
     rig.audio.resume()
     rig.run(1, to_module=tone(700))
     assert len(rig.module.heard) > 1600
+
+
+async def test_a_module_that_asks_to_pause_loses_no_voice_and_hears_none_late(
+    make_rig: Callable[..., Rig], tone: Any, hz: Strongest
+) -> None:
+    """Breaks: `+QPCMV: 0,0` costs words, or the call has a fifth of a second more delay for the rest of it."""
+    rig = make_rig()
+    speech = tone(700)
+    rig.run(100, to_module=speech)
+    before = rig.bridge._playout.delay_ms
+    rig.module.heard.clear()
+    rig.audio.pause()
+    rig.run(10, to_module=speech)
+    assert not rig.module.heard
+    rig.audio.resume()
+    rig.run(20, to_module=speech)
+    assert len(rig.module.heard) == 20 * 320
+    assert rig.bridge._playout.delay_ms > before + 150
+    rig.run(800, to_module=speech)
+    assert rig.bridge._playout.delay_ms < before + 60
+    flow = rig.bridge.figures().to_network
+    assert (flow.late, flow.concealed, rig.audio.dropped) == (0, 0, 0)
+    # Nothing was left out either: every piece holds the tone at its full level.
+    levels = [hz(bytes(rig.module.heard[at : at + 1600]))[1] for at in range(0, 200_000, 1600)]
+    assert max(levels) - min(levels) < 1.0
+
+
+async def test_a_pause_that_is_never_taken_back_ends_by_itself(
+    make_rig: Callable[..., Rig], tone: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Breaks: one lost line at the AT port mutes the rest of the call, or the next one."""
+    monkeypatch.setattr(audio_file, "MOST_PAUSE_S", 0.01)
+    rig = make_rig()
+    rig.audio.pause()
+    await asyncio.sleep(0.03)
+    assert not rig.audio.paused
+    rig.audio.pause()
+    rig.bridge.close()
+    assert not rig.audio.paused
+    rig.audio.pause()
+    assert not rig.audio.paused, "without a call there is nothing to hold back"
 
 
 @pytest.mark.parametrize("ppm", [100, -100])

@@ -11,7 +11,7 @@ from simrack.drivers.at.chat import Chat
 from simrack.drivers.at.command import AtCommand, Priority
 from simrack.drivers.at.fields import split_fields
 from simrack.drivers.at.framing import Line
-from simrack.drivers.modems.base import AudioFormat, DtmfHeard, ModemRefused, Sheet
+from simrack.drivers.modems.base import AudioFlow, AudioFormat, DtmfHeard, ModemRefused, Sheet
 from simrack.drivers.modems.generic.calls import Over, Row
 from simrack.drivers.modems.generic.driver import GenericDriver
 from simrack.drivers.modems.generic.replies import Registration, iccid, signal_dbm
@@ -51,6 +51,7 @@ class QuectelDriver(GenericDriver):
                 "+QIND": self._indication,
                 "^DSCI": self._dsci,
                 "+QTONEDET": self._tone,
+                "+QPCMV": self._flow,
                 "+QSIMSTAT": self._card_news,
                 "+QUSIM": self._card_news,
             }
@@ -115,6 +116,11 @@ class QuectelDriver(GenericDriver):
         digit = replies.tone(line.text)
         if digit:
             self._emit(DtmfHeard(digit))
+
+    def _flow(self, line: Line) -> None:
+        go = replies.audio_flow(line.text)
+        if go is not None:
+            self._emit(AudioFlow(go))
 
     async def _read_iccid(self) -> str:
         answer = await self._try(AtCommand("AT+QCCID", ("+QCCID:",)), Priority.IDLE)

@@ -55,6 +55,14 @@ def tone(line: str) -> str:
     return digit if digit in "0123456789ABCD*#" else ""
 
 
+def audio_flow(line: str) -> bool | None:
+    """`+QPCMV: 0,0` -> False (buffer full), `+QPCMV: 1,0` -> True (go on); None for any other form."""
+    match split_fields(line):
+        case [("0" | "1") as go, "0"]:
+            return go == "1"
+    return None
+
+
 def technology(line: str) -> str:
     """+QNWINFO: the access technology as people say it, "" without service."""
     access = split_fields(line)[0].upper()

@@ -243,8 +243,8 @@ class Handset:
     # -- voice
 
     def from_host(self, data: bytes) -> None:
-        """Take what the host wrote to the audio port; without a call it goes nowhere."""
-        if not self._voice_on() or not self.legs or self.frozen:
+        """Take what the host wrote to the audio port; without an answered call it goes nowhere."""
+        if not self._voice_on() or self._in_state(ACTIVE) is None or self.frozen:
             return
         self._uplink += data
         if len(self._uplink) > FULL:
@@ -268,9 +268,8 @@ class Handset:
         self._primed = True
         frame = bytes(self._uplink[:FRAME_BYTES])
         del self._uplink[:FRAME_BYTES]
-        if self._paused and len(self._uplink) <= RESUME:
-            self._paused = False
-            self._urc("+QPCMV: 1,0")
+        if len(self._uplink) <= RESUME:
+            self._go_on()
         return frame
 
     def hear(self, call: Call, frame: bytes) -> None:
@@ -292,7 +291,13 @@ class Handset:
 
     def _empty(self) -> None:
         self._uplink.clear()
-        self._primed = self._paused = False
+        self._primed = False
+        self._go_on()
+
+    def _go_on(self) -> None:
+        if self._paused:
+            self._paused = False
+            self._urc("+QPCMV: 1,0")
 
     # -- bookkeeping
 
@@ -314,11 +319,13 @@ class Handset:
         self._stop_ringing(leg)
         if leg in self.legs:
             self.legs.remove(leg)
-        if not self.legs:
+        if self._in_state(ACTIVE) is None:
             self._empty()
 
     def _move(self, leg: Leg, state: int) -> None:
         leg.state = state
+        if self._in_state(ACTIVE) is None:
+            self._empty()
         self._notify(leg)
 
     def _notify(self, leg: Leg) -> None:
