@@ -13,7 +13,6 @@ from typing import Any, Protocol
 
 import structlog
 
-from simrack.drivers.at.errors import AtError
 from simrack.drivers.modems.base import (
     AtTrace,
     CallProgress,
@@ -390,7 +389,7 @@ class LiveCall:
                 await self.line.driver.dial(self.ticket.number, hide=self.ticket.hide)
         except ModemRefused as error:
             self.feed(logic.DialRefused(error.cause, str(error)))
-        except (ModemError, AtError, TimeoutError) as error:
+        except (ModemError, TimeoutError) as error:
             self._dial_broke(error)
         else:
             self._note("dialled")

@@ -35,11 +35,7 @@ from simrack.wire.messages import (
 from simrack.wire.mqtt import Commander, MemoryBroker, MemoryBus
 from simrack.wire.ports import SystemClock, SystemIds
 
-# The SIP library opens an IPv6 socket to see whether it can, and leaves it to the garbage collector.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-    pytest.mark.asyncio(loop_scope="module"),
-]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 S = ChannelState
 CLOCK, IDS = SystemClock(), SystemIds()
