@@ -422,7 +422,7 @@ class LiveCall:
             await self.line.driver.audio_on()
         except ModemError as error:
             # Without its voice the call is worth nothing, and the next candidate may have one.
-            self.feed(logic.Ordered(Cause.TEMPORARY_FAILURE, f"no audio: {error}"))
+            self.feed(logic.Ordered(Cause.TEMPORARY_FAILURE, f"no audio: {error}", "no audio"))
 
     async def _hang_up(self, cause: int) -> None:
         try:

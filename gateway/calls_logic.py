@@ -129,10 +129,11 @@ class ModuleLost:
 
 @dataclass(frozen=True, slots=True)
 class Ordered:
-    """A person or the box itself ends the call."""
+    """A person or the box itself ends the call; the other side hears `said`, where that differs."""
 
     cause: int
     text: str
+    said: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,11 +217,12 @@ Action = Show | Listen | OpenPath | Ring | Answer | TakeCall | Refuse | EndLeg |
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """Why the call ended, as the record will say."""
+    """Why the call ended, as the record will say; the other side hears `said`, where that differs."""
 
     cause: int
     text: str
     side: Side
+    said: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,10 +322,11 @@ def _ways_out(call: Call, event: Event) -> Step | None:
             return _leave(call, End(cause, text, who), leg=False)
         case Expired(timer=timer):
             return _leave(call, _expired(call, timer), leg=True)
-        case Ordered(cause=cause, text=text):
-            return _leave(call, End(cause, text, "rack"), leg=True)
+        case Ordered(cause=cause, text=text, said=said):
+            return _leave(call, End(cause, text, "rack", said), leg=True)
         case ModuleLost(text=text):
-            return _finish(call, End(Cause.TEMPORARY_FAILURE, text, "rack"), leg=True)
+            # The reason names ports and files of this box, which are no sender's business.
+            return _finish(call, End(Cause.TEMPORARY_FAILURE, text, "rack", "module lost"), leg=True)
         case RingIn() if call.direction == "out" and call.phase in (Phase.BEGUN, Phase.TAKEN):
             return _glare(call)
     return None
@@ -349,9 +352,10 @@ def _expired(call: Call, timer: Timer) -> End:
 
 
 def _leg_action(call: Call, end: End, refusal: str = "") -> Action:
+    said = end.said or end.text
     if call.direction == "in" or call.answered:
-        return EndLeg(end.cause, end.text)
-    return Refuse(causes.sip_of(end.cause), end.cause, end.text, refusal)
+        return EndLeg(end.cause, said)
+    return Refuse(causes.sip_of(end.cause), end.cause, said, refusal)
 
 
 def _leave(call: Call, end: End, *, leg: bool) -> Step:
