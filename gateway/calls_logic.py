@@ -316,7 +316,8 @@ def _ways_out(call: Call, event: Event) -> Step | None:
         case DialRefused(cause=cause, text=text):
             # A cause of the network's own came as the final result of ATD (BUSY); 41 is the module's "ERROR".
             blame: Side = "rack" if cause == Cause.TEMPORARY_FAILURE else "called"
-            return _leave(call, End(cause, text, blame), leg=True)
+            # The module's own words hold its dial command.
+            return _leave(call, End(cause, text, blame, causes.name(cause)), leg=True)
         case LegGone(cause=cause, text=text):
             who: Side = "calling" if call.direction == "out" else "called"
             return _leave(call, End(cause, text, who), leg=False)

@@ -40,6 +40,8 @@ def after_failure(failed: Failed) -> End:
     row = causes.ROWS.get(failed.cause)
     if failed.no_response:
         return End("failed", Cause.TEMPORARY_FAILURE, "no answer from the box", "rack", 503)
+    if failed.headers.get("x-simrack-refusal", "") in ("not-ready", "other-sim"):
+        return End("failed", Cause.TEMPORARY_FAILURE, "channel out of service", "rack", 503)
     if failed.cause == Cause.CHANNEL_UNAVAILABLE:
         # The sender knows nothing of channels: for it this is "all lines busy".
         return End("failed", Cause.NO_CIRCUIT, failed.text or "channel taken", "rack", 503)

@@ -208,6 +208,15 @@ async def test_all_candidates_fail() -> None:
     assert (row.cause, row.side, row.attempts) == (34, "rack", 2)
 
 
+async def test_channel_that_went_out_of_service_is_no_busy_line() -> None:
+    """Cause 34 makes the sender's switch try again for a free line, where a person must look."""
+    on = stage(candidate(1))
+    run = Running(on)
+    (await run.dialled()).say(Failed(503, 44, "not ready", headers={"x-simrack-refusal": "not-ready"}))
+    row = await run.record()
+    assert (row.sip_status, row.cause, row.estimated) == (503, 41, False)
+
+
 async def test_silent_boxes_alone() -> None:
     """Boxes unreachable is 503 with cause 41, and the record says that nobody knows what the network did."""
     on = stage(candidate(1))
