@@ -1,6 +1,7 @@
 """`simrack call`: places one test call over SIP, speaks a tone, reports what happened and what it heard."""
 
 import asyncio
+import socket
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,9 +21,10 @@ if TYPE_CHECKING:
 RTP_PORTS = range(40000, 40400)
 CODECS = ("PCMA", "PCMU")
 RING_S = 60.0
-LAB_CALLER = "+882109000001"
+LAB_CALLER = "+882109009999"  # nobody answers it: a number that calls itself is refused
 EVENT_S = 75.0  # longer than the ring time-out, which ends the call by itself
 NO_RESPONSE_S = 5.0  # a controller that starts up answers within seconds
+NOBODY_THERE = 408  # what our own side reports for an INVITE without any response
 SETTLE_S = 0.3  # the first packets after answer are still on their way
 
 
@@ -133,12 +135,27 @@ class TestCall:
 def place_call(
     state: dict[str, Any], number: str, *, tone_hz: float, seconds: float, caller: str = "", user: str = "", password: str = ""
 ) -> CallReport:
-    """Place one call with the credentials of the state file's digest caller, unless others are given."""
+    """Place one call with the credentials of the state file's digest caller, unless others are given.
+
+    Raises:
+        UserError: the controller's address leads nowhere.
+    """
     lab = {} if user else state.get("callers", {}).get("builtin", {})
-    call = TestCall(
-        number, parse_address(str(state["sip"]), "sip"), user or lab.get("user", ""), password or lab.get("password", ""), tone_hz
-    )
-    return asyncio.run(call.place(seconds, caller or LAB_CALLER, lab.get("from", "127.0.0.1")))
+    controller, local = _ends(str(state["sip"]))
+    call = TestCall(number, controller, user or lab.get("user", ""), password or lab.get("password", ""), tone_hz)
+    presented = caller or (LAB_CALLER if lab else user or "anonymous")
+    return asyncio.run(call.place(seconds, presented, lab.get("from", local)))
+
+
+def _ends(sip: str) -> tuple[tuple[str, int], str]:
+    """The controller's address as numbers, and our own address on the way there."""
+    host, port = parse_address(sip, "--sip")
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.connect((host, port))
+            return (str(probe.getpeername()[0]), port), str(probe.getsockname()[0])
+    except OSError as error:
+        raise UserError(f"{host} can't be reached ({error.strerror})", "--sip", "Write the controller's address, host:port.") from error
 
 
 def random_tone() -> float:
@@ -153,16 +170,19 @@ def _resolve(number: str, state: dict[str, Any]) -> str:
 
 def call(
     number: Annotated[str, typer.Argument(help="Number to call; in a lab also the name of a test number (answer, busy, echo, ...).")],
-    seconds: Annotated[float, typer.Option(min=0.5, max=600, help="Talk time after the answer.")] = 3.0,
+    seconds: Annotated[float, typer.Option(min=0.5, max=600, help="Talk time after the answer, in seconds.")] = 3.0,
     tone: Annotated[float, typer.Option(min=0, max=3800, help="Tone to speak in Hz; 0 draws one at random.")] = 0.0,
-    caller: Annotated[str, typer.Option(help="Calling number to ask for.")] = "",
-    sip: Annotated[str, typer.Option(help="Controller's SIP address, instead of the state file's.")] = "",
-    user: Annotated[str, typer.Option(help="Digest user, instead of the lab's.")] = "",
+    caller: Annotated[str, typer.Option(help="Calling number to present; default: a lab number in a lab, else the digest user.")] = "",
+    sip: Annotated[str, typer.Option(help="Controller's SIP address (host:port), instead of the state file's.")] = "",
+    user: Annotated[str, typer.Option(help="Digest user of your sender, instead of the lab's.")] = "",
     password: Annotated[str, typer.Option(envvar="SIMRACK_CALL_PASSWORD", help="Digest password.")] = "",
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Place a test call and report it: progress, answer, tones, cause."""
+    """Place a test call and report it.
+
+    Reports progress, answer, the tone that was heard, and the cause of the end. Exit status 1: not answered.
+    """
     facts = {"sip": sip} if sip else read_state(state)
     target = _resolve(number, facts)
     if not any(character.isdigit() for character in target):
@@ -179,10 +199,18 @@ def call(
         raise SystemExit(1)
 
 
+def _hint(report: CallReport) -> str:
+    if report.status == NOBODY_THERE:
+        return "\nNo controller answers at this address. `simrack doctor` shows where it listens."
+    if report.status in (401, 403) and report.cause == causes.Cause.REJECTED:
+        return "\nCheck --user, --password and --caller against the sender in the routing file."
+    return ""
+
+
 def report_text(report: CallReport) -> str:
     """The report in a few lines."""
     if not report.answered:
-        return f"{report.number}: not answered, SIP {report.status}, cause {report.cause} ({report.cause_text})"
+        return f"{report.number}: not answered, SIP {report.status}, cause {report.cause} ({report.cause_text}){_hint(report)}"
     heard = f"heard {report.heard_hz:.0f} Hz at {report.heard_dbfs:.0f} dBFS" if report.heard_dbfs else "heard nothing"
     return (
         f"{report.number}: answered after {(report.answered_ms or 0) / 1000:.2f} s, talked {report.talk_ms / 1000:.2f} s ({report.codec})\n"

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from simrack.cli.output import JsonOption, say, say_json, table
-from simrack.cli.places import StateOption, read_state
+from simrack.cli.places import StateOption, database_url
 from simrack.wire.errors import UserError
 from simrack.wire.ports import iso_ms
 
@@ -30,21 +30,24 @@ def _moment(text: str, name: str) -> datetime | None:
 
 def cdr(
     call: Annotated[str, typer.Argument(help="A call's id: show its whole story.")] = "",
-    number: Annotated[str, typer.Option(help="Part of a number.")] = "",
+    number: Annotated[str, typer.Option(help="Part of the called or calling number.")] = "",
     sender: Annotated[str, typer.Option(help="A traffic sender's name.")] = "",
     box: Annotated[str, typer.Option(help="A box's name.")] = "",
-    outcome: Annotated[str, typer.Option(help="answered, failed, refused or cancelled.")] = "",
-    since: Annotated[str, typer.Option(help="First start time (UTC where no zone is given).")] = "",
-    until: Annotated[str, typer.Option(help="Last start time.")] = "",
+    outcome: Annotated[str, typer.Option(help="Only these: answered, failed, refused or cancelled.")] = "",
+    since: Annotated[str, typer.Option(help="Started at or after: 2026-11-21 or 2026-11-21T14:30 (UTC, or with +01:00).")] = "",
+    until: Annotated[str, typer.Option(help="Started before, in the same form.")] = "",
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many, newest first.")] = 20,
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List records, or show one call's story: route, attempts, ladder, AT log."""
+    """List records, or show one call's story.
+
+    A story holds the ladder, the route and who fell out where, the attempts and the module's AT log.
+    """
     from simrack.controller.models import RecordFilter
     from simrack.controller.store.queries import Queries
 
-    queries = Queries(str(read_state(state)["database"]))
+    queries = Queries(database_url(state))
     if call:
         _story(queries, call, as_json)
         return
@@ -61,7 +64,7 @@ def cdr(
         return
     rows = [
         (
-            iso_ms(r.started), r.sender, r.called or r.called_received, r.outcome, seconds(r.talk_network_ms),
+            iso_ms(r.started)[:19].replace("T", " "), r.sender, r.called or r.called_received, r.outcome, seconds(r.talk_network_ms),
             f"{r.cause} {r.cause_original}".strip(), f"{r.box} / {r.channel}" if r.box else "", r.call,
         )
         for r in page.rows
@@ -70,8 +73,17 @@ def cdr(
         f"{len(page.rows)} of {page.total} records",
         ("Started (UTC)", "Sender", "Called", "Outcome", "Talk", "Cause", "Channel", "Call"),
         rows,
-        "No record fits. Place a call with `simrack call NUMBER`, or widen the filter.",
+        _nothing(queries, sender, box),
     )
+
+
+def _nothing(queries: Any, sender: str, box: str) -> str:
+    known = queries.names().senders
+    if sender and sender not in known:
+        return f"No record fits, and no sender {sender!r} is configured. Known: {', '.join(sorted(known)) or 'none'}."
+    if box:
+        return f"No record of box {box!r} fits. `simrack rack` lists the boxes."
+    return "No record fits. Place a call with `simrack call NUMBER`, or widen the filter."
 
 
 def _story(queries: Any, call: str, as_json: bool) -> None:

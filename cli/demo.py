@@ -23,6 +23,7 @@ from simrack.cli.call import CallReport, place_call, random_tone
 from simrack.cli.cdr import story_text
 from simrack.cli.main import DIE_WITH_PARENT
 from simrack.cli.output import say
+from simrack.cli.places import invoked, short
 from simrack.cli.rack import take_snapshot
 from simrack.wire.channel import ChannelState
 from simrack.wire.errors import UserError
@@ -43,9 +44,9 @@ class Demo:
     def __init__(self, data: Path, boxes: int, channels: int, sip: str, web: str, clock: Clock) -> None:
         self.data, self.channels = data, boxes * channels
         self._clock = clock
-        self._state_path = data / "state.json"
+        self.state_path = data / "state.json"
         argv = ["up", "--lab", "--boxes", str(boxes), "--channels", str(channels), "--data", str(data)]
-        self._argv = [*argv, "--state", str(self._state_path), "--sip", sip, "--web", web, "--json"]
+        self._argv = [*argv, "--state", str(self.state_path), "--sip", sip, "--web", web, "--json"]
         self._up: subprocess.Popen[bytes] | None = None
         self.state: dict[str, Any] = {}
 
@@ -60,12 +61,15 @@ class Demo:
         )
         assert self._up.stdout is not None
         guard = threading.Timer(START_S, self._up.kill)
+        guard.daemon = True
         guard.start()
-        line = self._up.stdout.readline()
-        guard.cancel()
+        try:
+            line = self._up.stdout.readline()
+        finally:
+            guard.cancel()
         if not line:
             raise UserError("the rack did not start", todo="The reason stands above.")
-        self.state = json.loads(self._state_path.read_text())
+        self.state = json.loads(self.state_path.read_text())
 
     def wait_ready(self) -> None:
         """Until every channel is ready."""
@@ -172,8 +176,8 @@ def _invite_to_look(demo: Demo) -> None:
     say(f"Control room  {demo.state['web']}")
     if demo.state.get("setup_link"):
         say(f"First visit   {demo.state['setup_link']}   (works once: names the first administrator)")
-    say(f"More calls    simrack call answer --state {demo.data / 'state.json'}")
-    say(f"Records       simrack cdr --state {demo.data / 'state.json'}")
+    say(f"More calls    {invoked()} call answer --state {short(demo.state_path)}")
+    say(f"Records       {invoked()} cdr --state {short(demo.state_path)}")
     say("Ctrl-C ends it.")
 
 

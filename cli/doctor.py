@@ -1,10 +1,12 @@
 """`simrack doctor`: what this machine has, what runs, and the port list for a firewall."""
 
+import asyncio
 import ctypes.util
 import os
 import shutil
 import socket
 import sys
+import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,7 +17,11 @@ import typer
 
 from simrack.cli.output import JsonOption, say, say_json, table
 from simrack.cli.places import DataOption, StateOption, data_folder, read_state
+from simrack.cli.rack import take_snapshot
+from simrack.cli.route import ask_controller
+from simrack.wire.channel import ChannelState
 from simrack.wire.errors import UserError
+from simrack.wire.ports import iso_ms
 
 CONNECT_S = 2.0  # everything asked is on this machine
 LOW_DISK_MB = 500
@@ -69,22 +75,50 @@ def _answers(name: str, host: str, port: int) -> Finding:
         return Finding("error", name, f"{host}:{port}: {error.strerror or error}", "Is `simrack up` running? See its logs.")
 
 
-def _database(url: str) -> Finding:
+def _controller(state: dict[str, Any]) -> Finding:
+    question = {"called": "0", "calling": "", "sender": "doctor"}
+    try:
+        asyncio.run(ask_controller(str(state["mqtt"]), "explain", question, "doctor"))
+    except UserError as error:
+        return Finding("error", "Controller", error.what, f"Read {state.get('logs', 'logs')}/controller.log.")
+    return Finding("ok", "Controller", f"answers; SIP at {state['sip']}")
+
+
+def _fleet(state: dict[str, Any]) -> Finding:
+    try:
+        snapshot = asyncio.run(take_snapshot(str(state["mqtt"])))
+    except UserError as error:
+        return Finding("error", "Boxes", error.what, "See the broker above.")
+    online = {name for name, box in snapshot.boxes.items() if box.online}
+    ready = sum(report.state is ChannelState.READY for (box, _), report in snapshot.channels.items() if box in online)
+    text = f"{len(online)} of {len(snapshot.boxes)} boxes online, {ready} of {len(snapshot.channels)} channels ready"
+    if not snapshot.boxes:
+        return Finding("warning", "Boxes", "no box has reported yet", "README, \"Your first real module\".")
+    fine = len(online) == len(snapshot.boxes) and ready > 0
+    return Finding("ok", "Boxes", text) if fine else Finding("warning", "Boxes", text, "`simrack rack` shows each channel.")
+
+
+def _database(url: str) -> Iterator[Finding]:
     from simrack.controller.store.errors import StoreError
     from simrack.controller.store.queries import Queries
 
     try:
-        Queries(url).names()
+        alarms = Queries(url).alarms()
     except (StoreError, UserError) as error:
-        return Finding("error", "Database", str(error).splitlines()[0], "See docs/records.md for what to do.")
-    return Finding("ok", "Database", url.split("@")[-1])
+        yield Finding("error", "Database", str(error).splitlines()[0], "See docs/records.md for what to do.")
+        return
+    yield Finding("ok", "Database", url.split("@")[-1])
+    for alarm in alarms:
+        yield Finding("warning", "Alarm", f"{alarm.title} (since {iso_ms(alarm.opened)[:19]} UTC)", alarm.advice)
 
 
 def _running(state: dict[str, Any]) -> Iterator[Finding]:
     broker, web = urlsplit(str(state["mqtt"])), urlsplit(str(state["web"]))
     yield _answers("Broker", broker.hostname or "", broker.port or 1883)
+    yield _controller(state)
     yield _answers("Control room", web.hostname or "", web.port or 80)
-    yield _database(str(state["database"]))
+    yield _fleet(state)
+    yield from _database(str(state["database"]))
 
 
 def firewall(state: dict[str, Any]) -> list[tuple[str, str, str, str]]:
@@ -94,21 +128,38 @@ def firewall(state: dict[str, Any]) -> list[tuple[str, str, str, str]]:
         ("udp", str(state["sip"]), "SIP of the controller", "traffic senders, boxes"),
         ("tcp", f"{web.hostname}:{web.port}", "control room and API", "NOC staff"),
         ("tcp", f"{broker.hostname}:{broker.port}", "MQTT broker", "this machine only"),
-        ("udp", "20000-…, see [rtp] of each box", "RTP of the boxes", "traffic senders"),
+        *(("udp", ports, f"RTP of box {box}", "traffic senders") for box, ports in _voice(state)),
+        ("udp", "[rtp] of its file", "RTP of any other box", "traffic senders"),
     ]
 
 
+def _voice(state: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """(box, address and ports) of each box whose file `simrack up` wrote."""
+    for path in sorted({*Path(str(state["data"])).glob("run/box-*.toml"), *map(Path, state.get("box_files", {}).values())}):
+        try:
+            document = tomllib.loads(path.read_text())
+            yield document["box"], f"{document['rtp']['host']}:{document['rtp']['first']}-{document['rtp']['last']}"
+        except (OSError, ValueError, KeyError):
+            continue  # `simrack box` itself says what is wrong with it
+
+
 def doctor(data: DataOption = None, state: StateOption = None, as_json: JsonOption = False, ports: Annotated[bool, typer.Option("--ports", help="Only the port list.")] = False) -> None:
-    """Check this machine and the installation on it; print the port list for a firewall."""
-    checks: tuple[Callable[[], Finding], ...] = (_python, _opus, lambda: _folder(data_folder(data)), _serial)
-    findings = [check() for check in checks]
+    """Check this machine and what runs on it.
+
+    Prints what was found with what to do about it, and the port list for a firewall. Exit status 1: an error was found.
+    """
     listening: list[tuple[str, str, str, str]] = []
+    folder = data_folder(data)
+    running: list[Finding] = []
     try:
-        facts = read_state(state)
-        findings += _running(facts)
+        facts = read_state(state or (data / "state.json" if data else None))
+        folder = data or Path(facts["data"])
+        running = list(_running(facts))
         listening = firewall(facts)
     except UserError as error:
-        findings.append(Finding("warning", "Installation", f"{error.what} ({error.where})", error.todo))
+        running.append(Finding("warning", "Installation", f"{error.what} ({error.where})", error.todo))
+    checks: tuple[Callable[[], Finding], ...] = (_python, _opus, lambda: _folder(folder), _serial)
+    findings = [check() for check in checks] + running
     if as_json:
         say_json({"findings": [asdict(finding) for finding in findings], "ports": listening})
     else:

@@ -4,7 +4,8 @@ import ctypes
 import os
 import signal
 import sys
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, entry_points, version
+from typing import Annotated
 
 import typer
 
@@ -40,8 +41,22 @@ def build(wanted: str | None = None) -> typer.Typer:
     return app
 
 
-def _root() -> None:
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"simrack {version('simrack')}")
+        raise typer.Exit
+
+
+def _root(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
     """GSM gateway and SIM bank: boxes, controller, control room."""
+    from simrack.wire import logs
+
+    # Commands that look at things speak by their output alone; processes set their own level after this.
+    logs.configure("simrack", level="error")
 
 
 def _follow_parent() -> None:

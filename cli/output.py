@@ -7,14 +7,17 @@ from datetime import datetime
 from typing import Annotated, Any, NoReturn
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from simrack.wire.errors import UserError
 from simrack.wire.ports import iso_ms
 
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 EXIT_USER_ERROR = 2
+PIPE_COLUMNS = 400  # a pipe has no width; programs and grep want whole lines
 
 
 def _plain(value: Any) -> Any:
@@ -24,6 +27,11 @@ def _plain(value: Any) -> Any:
 def say(text: str = "") -> None:
     """A line for people on standard output."""
     typer.echo(text)
+
+
+def say_error(text: str) -> None:
+    """A line for people that must not stand in a program's output."""
+    typer.echo(f"simrack: {text}", err=True)
 
 
 def say_json(document: Any, *, indent: int | None = 2) -> None:
@@ -36,10 +44,14 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], 
     if not rows:
         say(empty)
         return
-    shown = Table(*columns, title=title, title_justify="left", header_style="bold")
+    shown = Table(title=title, title_justify="left", header_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        # Folded, never cut: an id with an ellipsis can't be copied.
+        shown.add_column(column, overflow="fold")
     for row in rows:
-        shown.add_row(*("" if cell is None else str(cell) for cell in row))
-    Console().print(shown)
+        # Text, not str: rich would take "[rtp]" for markup.
+        shown.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
+    Console(width=None if sys.stdout.isatty() else PIPE_COLUMNS, highlight=False).print(shown)
 
 
 def fail(error: UserError, *, as_json: bool = False) -> NoReturn:

@@ -10,8 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
-from simrack.wire.errors import UserError
 from simrack.wire import installation
+from simrack.wire.errors import UserError
 from simrack.wire.installation import data_folder
 
 __all__ = ["DataOption", "StateOption", "claim", "data_folder", "parse_address", "read_state", "write_private"]

@@ -67,11 +67,16 @@ async def take_snapshot(url: str) -> Snapshot:
             await connected.wait()
         await snapshot.settle()
     except TimeoutError:
-        raise UserError("the broker can't be reached", todo="Is `simrack up` still running? See its logs.") from None
+        raise UserError("the broker can't be reached", place(url), "Is it running? `simrack doctor` looks further.") from None
     finally:
         session.cancel()
         await asyncio.gather(session, return_exceptions=True)
     return snapshot
+
+
+def place(url: str) -> str:
+    """`host:port` of a URL, without the password in it."""
+    return url.rpartition("@")[2]
 
 
 def _row(report: ChannelReport, box: BoxStatus | None) -> tuple[object, ...]:
@@ -106,10 +111,10 @@ def rack(state: StateOption = None, as_json: JsonOption = False, box: Annotated[
         )
         return
     table(
-        f"{len(snapshot.boxes)} boxes, {len(reports)} channels",
+        box or f"Boxes: {len(snapshot.boxes)}, channels: {len(reports)}",
         ("Box", "Channel", "State", "Call", "SIM", "Network", "Signal", "Fault"),
         [_row(report, snapshot.boxes.get(report.box)) for report in reports],
-        "No box reports yet. Start one with `simrack box --config FILE`, or a rack with `simrack up --lab`.",
+        "No channel reports yet. Start a box with `simrack box --config FILE`, or a rack with `simrack up --lab`.",
     )
 
 

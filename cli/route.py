@@ -7,6 +7,7 @@ import typer
 
 from simrack.cli.output import JsonOption, say, say_json
 from simrack.cli.places import StateOption, read_state
+from simrack.cli.rack import place
 from simrack.wire import topics
 from simrack.wire.errors import CommandFailed, UserError
 from simrack.wire.mqtt import Commander, MqttBus
@@ -37,9 +38,9 @@ async def ask_controller(url: str, action: str, args: dict[str, Any], actor: str
             await connected.wait()
         reply = await commander.send(topics.controller_command(), action, args, actor=actor)
     except TimeoutError:
-        raise UserError("the broker can't be reached", todo="Is `simrack up` still running? See its logs.") from None
+        raise UserError("the broker can't be reached", place(url), "Is it running? `simrack doctor` looks further.") from None
     except CommandFailed as error:
-        raise UserError(str(error), todo="Is the controller running? See its log.") from error
+        raise UserError(str(error).rstrip("."), todo="Is the controller running? `simrack doctor` looks further.") from error
     finally:
         session.cancel()
         await asyncio.gather(session, return_exceptions=True)
@@ -61,11 +62,20 @@ def explain(
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show which checks a call would pass now, who falls out, and the order of the rest. Places no call."""
+    """Explain which way a call would go now. Places no call.
+
+    Shows which checks it would pass, which channels fall out where, and the order of the rest.
+    """
     from simrack.controller.models import Explanation
     from simrack.controller.routing.explain_text import explain_text
+    from simrack.controller.store.queries import Queries
 
     facts = read_state(state)
+    known = Queries(str(facts["database"])).names().senders
+    if sender not in known:
+        raise UserError(
+            f"no sender {sender!r}; calls of an unknown sender get SIP 403", "--sender", f"Known senders: {', '.join(sorted(known)) or 'none'}."
+        )
     args = {"called": number, "calling": caller, "sender": sender}
     result = asyncio.run(ask_controller(str(facts["mqtt"]), "explain", args, "cli"))
     if as_json:

@@ -28,6 +28,7 @@ STOP_TIMEOUT_S = 10.0  # calls in progress are released within seconds; then SIG
 BACKOFF_S = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
 FAILURES, WINDOW_S = 5, 300.0
 LAST_LINES = 20
+MISTAKE = "simrack: "  # how `cli.output.fail` begins: a person can mend it
 log = structlog.get_logger(__name__)
 
 Ready = dict[str, Any]
@@ -43,6 +44,7 @@ class Child:
     process: asyncio.subprocess.Process | None = None
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     failures: deque[float] = field(default_factory=deque)
+    log_from: int = 0  # where this run's lines begin; earlier runs wrote to the same file
 
 
 class ChildGaveUp(UserError):
@@ -95,20 +97,24 @@ class Supervisor:
             raise self._gave_up(child, f"it ended with status {status}")
 
     def _gave_up(self, child: Child, why: str) -> ChildGaveUp:
-        lines = "\n".join(self._last_lines(child))
-        path = self._log_path(child)
-        return ChildGaveUp(f"{child.name} does not run: {why}. Its last lines:\n{lines}\n", str(path), "See above.")
+        path, lines = str(self._log_path(child)), self._last_lines(child)
+        if lines and lines[-1].startswith(MISTAKE):
+            return ChildGaveUp(f"{child.name} does not start. {lines[-1].removeprefix(MISTAKE).rstrip('.')}", todo=f"Its log: {path}")
+        said = "".join(f"\n  {line}" for line in lines)
+        return ChildGaveUp(f"{child.name} does not run: {why}", path, f"Its last lines:{said}")
 
     def _log_path(self, child: Child) -> Path:
         return self._logs / f"{child.name}.log"
 
     def _last_lines(self, child: Child) -> list[str]:
         with contextlib.suppress(OSError):
-            return self._log_path(child).read_text(errors="replace").splitlines()[-LAST_LINES:]
+            written = self._log_path(child).read_bytes()[child.log_from :]
+            return written.decode(errors="replace").splitlines()[-LAST_LINES:]
         return []
 
     async def _run_once(self, child: Child) -> int:
         with self._log_path(child).open("ab") as sink:
+            child.log_from = sink.tell()
             child.process = await asyncio.create_subprocess_exec(
                 sys.executable, "-P", "-m", "simrack.cli", *child.argv,
                 stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=sink,

@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import json
+import os
 import signal
 import socket
 from collections.abc import Iterator
@@ -13,8 +15,9 @@ from typing import Annotated, Any
 
 import typer
 
-from simrack.cli.output import say, say_json
-from simrack.cli.places import DataOption, claim, data_folder, parse_address, write_private
+from simrack.cli import boxes as own
+from simrack.cli.output import say, say_error, say_json
+from simrack.cli.places import DataOption, claim, data_folder, invoked, parse_address, write_private
 from simrack.cli.supervisor import Child, Ready, Supervisor
 from simrack.cli.toml_text import toml_text
 from simrack.wire.errors import UserError
@@ -39,6 +42,8 @@ class Plan:
     channels: int
     seed: int
     routing: Path | None
+    own: own.OwnBoxes
+    new_boxes: list[str] = field(default_factory=list)
     passwords: dict[str, str] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
 
@@ -79,6 +84,16 @@ def _locked(data: Path) -> Iterator[None]:
         yield
 
 
+def _check_place(state: Path) -> None:
+    """Find out before anything runs that the state file has a place."""
+    try:
+        state.parent.mkdir(parents=True, exist_ok=True)
+        if not os.access(state.parent, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise UserError(f"the state file can't be written ({error.strerror})", str(state), "Name another place with --state.") from error
+
+
 def _write_broker(plan: Plan, ids: Ids, users: list[str]) -> Path:
     # Imported here: argon2 is slow to load, and most commands never need it.
     from argon2 import PasswordHasher
@@ -87,7 +102,7 @@ def _write_broker(plan: Plan, ids: Ids, users: list[str]) -> Path:
     hasher = PasswordHasher(time_cost=1, memory_cost=1024, parallelism=1)
     lines = []
     for user in users:
-        plan.passwords[user] = ids.token(16)
+        plan.passwords[user] = plan.own.passwords.get(user) or ids.token(16)
         lines.append(f"{user}:{hasher.hash(plan.passwords[user])}")
     secrets = plan.run / "broker-users"
     write_private(secrets, "\n".join(lines) + "\n")
@@ -143,6 +158,24 @@ def _write_box(plan: Plan, index: int, box: dict[str, Any]) -> Path:
     )
 
 
+def _write_own_boxes(plan: Plan, names: list[str]) -> None:
+    """A settings file for each box of the person's own; a file that is there is never touched."""
+    known = plan.own
+    for index, name in enumerate(names, plan.boxes if plan.lab else 0):
+        known.passwords[name] = plan.passwords[name]
+        path, first = known.file(name), RTP_FIRST + index * RTP_PORTS_PER_BOX
+        if not path.exists():
+            text = own.box_file(
+                name, site=own.site_of(plan.routing), data=known.folder / name, mqtt=plan.broker_url(name),
+                sip=_address(plan.sip), rtp_first=first, rtp_last=first + RTP_PORTS_PER_BOX - 1, sockets=own.plugged_in(),
+            )  # fmt: skip
+            write_private(path, text)
+    if known.listen not in ("", _address(plan.mqtt)):
+        say_error(f"The broker moved from {known.listen} to {_address(plan.mqtt)}: mend [mqtt] url in the file of each box.")
+    known.listen = _address(plan.mqtt)
+    known.save()
+
+
 class Rack:
     """Everything that one `simrack up` runs."""
 
@@ -154,7 +187,9 @@ class Rack:
     async def start(self, group: asyncio.TaskGroup) -> None:
         plan = self.plan
         boxes = [f"lab-{number:02d}" for number in range(1, plan.boxes + 1)] if plan.lab else []
-        broker = _write_broker(plan, self.ids, ["controller", "web", "cli", *boxes])
+        mine = sorted({*plan.own.passwords, *plan.new_boxes})
+        broker = _write_broker(plan, self.ids, ["controller", "web", "cli", *boxes, *mine])
+        _write_own_boxes(plan, mine)
         first = [Child("broker", ["broker", "--config", str(broker)])]
         if plan.lab:
             first.append(self._lab_child())
@@ -207,6 +242,7 @@ class Rack:
         plan = self.plan
         plan.facts.update(
             version=STATE_VERSION,
+            box_files=plan.own.files(),
             mqtt=plan.broker_url("cli"),
             database=plan.database,
             data=str(plan.data),
@@ -252,16 +288,31 @@ async def _serve(plan: Plan, as_json: bool) -> None:
         raise failure
 
 
+def _rejected(database: str) -> list[str]:
+    """Why the routing file is not in force, if so: the controller serves all the same, under the one before."""
+    from simrack.controller.store.queries import Queries
+
+    queries = Queries(database)
+    try:
+        return [alarm.title for alarm in queries.alarms() if alarm.cause == "config-rejected"]
+    finally:
+        queries.close()
+
+
 def _announce(plan: Plan, as_json: bool) -> None:
     facts = plan.facts
     if as_json:
         say_json({"ready": True, "state": str(plan.state), **{k: facts.get(k) for k in ("sip", "web", "setup_link")}}, indent=None)
         return
+    for mistake in _rejected(plan.database):
+        say_error(f"{mistake} The configuration before stays in force.")
     say(f"SIP      {facts.get('sip')}")
     say(f"Web      {facts.get('web')}")
     if facts.get("setup_link"):
         say(f"Set-up   {facts['setup_link']}   (works once: names the first administrator)")
     say(f"State    {plan.state}")
+    for path in facts["box_files"].values():
+        say(f"Box      {invoked()} box --config {path}")
     say("Ctrl-C ends it.")
 
 
@@ -269,31 +320,47 @@ def up(
     lab: Annotated[bool, typer.Option("--lab", help="Also start an emulated network and its boxes.")] = False,
     boxes: Annotated[int, typer.Option(min=1, max=64, help="Emulated boxes.")] = 2,
     channels: Annotated[int, typer.Option(min=1, max=64, help="Channels of each emulated box.")] = 4,
-    state: Annotated[Path | None, typer.Option(help="Where to write the state file (JSON).")] = None,
+    state: Annotated[Path | None, typer.Option(help="Where to write the state file (JSON); default: state.json in the data folder.")] = None,
     data: DataOption = None,
     sip: Annotated[str, typer.Option(help="SIP address of the controller; port 0 chooses a free one.")] = "127.0.0.1:5060",
     web: Annotated[str, typer.Option(help="Address of the control room; port 0 chooses a free one.")] = "127.0.0.1:8080",
-    mqtt: Annotated[str, typer.Option(help="Address of the embedded broker (loopback).")] = "127.0.0.1:0",
+    mqtt: Annotated[str, typer.Option(help="Address of the embedded broker (loopback); default: a free port, with --box 127.0.0.1:1883 and then as before.")] = "",
+    box: Annotated[
+        list[str] | None,
+        typer.Option(help="Make a broker user and a settings file for a box of your own (repeatable; remembered)."),
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="Routing file: senders, plans, patterns (docs/configuration.md).")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the emulated network.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Say ready as one JSON line.")] = False,
 ) -> None:
-    """Run broker, controller and control room on this machine, and with --lab an emulated rack."""
+    """Run the centre on this machine, with --lab a rack too.
+
+    The centre is broker, controller and control room. They run until Ctrl-C.
+    """
     from simrack.wire import logs
 
     logs.configure("up")
     folder = data_folder(data)
+    state = (state or folder / "state.json").absolute()
+    names = [own.check_name(name) for name in box or []]
+    if config is not None and not config.is_file():
+        raise UserError("the routing file does not exist", str(config), "Check the path; docs/configuration.md has every key.")
     with _locked(folder):
+        _check_place(state)
+        known = own.OwnBoxes.load(folder)
+        broker = mqtt or known.listen or (own.BROKER if names else "127.0.0.1:0")
         plan = Plan(
             data=folder,
-            state=(state or folder / "state.json").absolute(),
+            state=state,
             sip=claim(parse_address(sip, "--sip"), socket.SOCK_DGRAM, "--sip"),
             web=claim(parse_address(web, "--web"), socket.SOCK_STREAM, "--web"),
-            mqtt=claim(parse_address(mqtt, "--mqtt"), socket.SOCK_STREAM, "--mqtt"),
+            mqtt=claim(own.check_broker(parse_address(broker, "--mqtt")), socket.SOCK_STREAM, "--mqtt"),
             lab=lab,
             boxes=boxes,
             channels=channels,
             seed=seed,
             routing=config.absolute() if config else None,
+            own=known,
+            new_boxes=names,
         )
         asyncio.run(_serve(plan, as_json))

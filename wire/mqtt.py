@@ -188,14 +188,20 @@ class MqttBus:
     async def run(self) -> None:
         failures = 0
         while True:
+            # A task of its own: a TaskGroup that ends by an error swallows a cancellation that comes meanwhile,
+            # and a process that ends together with its broker would look for it for ever.
+            session = asyncio.create_task(self._session())
             try:
-                await self._session()
+                await asyncio.wait({session})
+                session.result()
             except* (aiomqtt.MqttError, OSError) as group:
                 log.warning("broker session ended", broker=self._url.host, errors=[str(e) for e in group.exceptions])
             finally:
                 failures = 0 if self.connected else failures + 1
                 self._client = None
                 self._lost.set()
+                session.cancel()
+                await asyncio.gather(session, return_exceptions=True)
             await asyncio.sleep(BACKOFF_S[min(failures, len(BACKOFF_S) - 1)])
 
     def _connection(self) -> aiomqtt.Client:

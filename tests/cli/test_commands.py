@@ -48,6 +48,71 @@ def test_state_file_of_another_version(tmp_path: Path) -> None:
     assert "version 99" in result.stderr
 
 
+def dead_state(folder: Path) -> Path:
+    """The state file of an installation that was killed: nobody holds its lock."""
+    (folder / "simrack.lock").touch()
+    state = folder / "state.json"
+    facts = {"version": 1, "data": str(folder), "sip": "127.0.0.1:9", "web": "http://127.0.0.1:9", "mqtt": "mqtt://a:b@127.0.0.1:9"}
+    state.write_text(json.dumps({**facts, "database": f"sqlite:///{folder}/simrack.db"}))
+    return state
+
+
+@pytest.mark.parametrize("argv", [["rack"], ["call", "+882100000001"], ["route", "explain", "1", "--sender", "x"], ["doctor"]])
+def test_a_killed_installation_is_named_as_such(argv: list[str], tmp_path: Path) -> None:
+    """After kill -9 the state file stays; a person must read that, not a time-out of some connection."""
+    result = simrack(*argv, "--state", str(dead_state(tmp_path)))
+    said = result.stdout + result.stderr
+    assert "no longer runs" in said
+    assert f"simrack up --data {tmp_path}" in said
+    assert "Traceback" not in said
+
+
+def test_state_file_of_a_lab_alone(tmp_path: Path) -> None:
+    state = tmp_path / "lab.json"
+    state.write_text('{"version": 1, "boxes": [], "numbers": {}}')
+    result = simrack("rack", "--state", str(state))
+    assert result.returncode == 2
+    assert "lab alone" in result.stderr
+
+
+def test_version() -> None:
+    assert simrack("--version").stdout.startswith("simrack ")
+
+
+def test_call_with_json_says_nothing_else_and_names_a_silent_address() -> None:
+    result = simrack("call", "--json", "--sip", "127.0.0.1:9", "+882100000001")
+    assert json.loads(result.stdout)["status"] == 408
+    assert result.returncode == 1
+    assert "simrack doctor" in simrack("call", "--sip", "127.0.0.1:9", "+882100000001").stdout
+
+
+def test_tables_in_a_pipe_are_whole_and_literal(capsys: pytest.CaptureFixture[str]) -> None:
+    """Markup or a missing width must not eat parts of an id or an address."""
+    from simrack.cli.output import table
+
+    table("t", ("Address", "Call"), [("[rtp] of its file", "x" * 150)], "")
+    shown = capsys.readouterr().out
+    assert "[rtp] of its file" in shown
+    assert "x" * 150 in shown
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--box", "controller"], "taken by simrack itself"),
+        (["--mqtt", "0.0.0.0:1883"], "loopback only"),
+        (["--config", "none.toml"], "routing file does not exist"),
+        (["--state", "/proc/none/state.json"], "state file can't be written"),
+    ],
+)
+def test_up_finds_mistakes_before_it_starts_anything(options: list[str], words: str, tmp_path: Path) -> None:
+    result = simrack("up", "--data", str(tmp_path / "d"), "--sip", "127.0.0.1:0", "--web", "127.0.0.1:0", *options)
+    assert result.returncode == 2
+    assert words in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "d" / "logs").exists()
+
+
 def test_doctor_reports_without_an_installation(tmp_path: Path) -> None:
     result = simrack("doctor", "--json", "--data", str(tmp_path), "--state", str(tmp_path / "none.json"))
     subjects = {finding["subject"] for finding in json.loads(result.stdout)["findings"]}

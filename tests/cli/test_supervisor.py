@@ -81,8 +81,9 @@ async def test_child_that_never_serves_ends_all_with_its_last_lines(tmp_path: Pa
     await supervisor.stop()
     (gave_up,) = caught.value.exceptions
     assert isinstance(gave_up, ChildGaveUp)
-    assert "none.toml" in str(gave_up)
-    assert "box.log" in gave_up.where
+    assert str(gave_up).startswith("box does not start. ")
+    assert "none.toml: the file does not exist" in str(gave_up)
+    assert "box.log" in gave_up.todo
 
 
 async def test_child_that_dies_is_started_again(tmp_path: Path) -> None:
