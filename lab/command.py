@@ -32,6 +32,7 @@ def up(
     hardware_pace: Annotated[
         bool, typer.Option("--hardware-pace", help="Boot and register as slowly as real modules.")
     ] = False,
+    boot: Annotated[float, typer.Option(min=0.01, max=10, help="Times of booting and registering, as a factor.")] = 1.0,
     faults: Annotated[float, typer.Option(min=0, help="Faults by chance, per module and hour.")] = 0.0,
 ) -> None:
     """Run network and modules alone, until SIGTERM or Ctrl-C."""
@@ -43,13 +44,13 @@ def up(
 
     logs.configure("lab")
     folder = run or state.absolute().parent / f"{state.stem}.ports"
-    timing = _timing(setup, hardware_pace=hardware_pace)
+    timing = _timing(setup, boot, hardware_pace=hardware_pace)
     seats = [(box, channel) for box in range(1, boxes + 1) for channel in range(1, channels + 1)]
     plan = Plan(boxes, channels, folder, seed, timing, _quirks(quirks or [], seats))
     asyncio.run(serve(plan, state, port=port, faults_per_hour=faults))
 
 
-def _timing(setup: str, *, hardware_pace: bool) -> "Timing":
+def _timing(setup: str, boot: float, *, hardware_pace: bool) -> "Timing":
     from simrack.lab.emulator.network import Timing
 
     low, _, high = setup.partition("-")
@@ -59,7 +60,7 @@ def _timing(setup: str, *, hardware_pace: bool) -> "Timing":
         raise typer.BadParameter(f"{setup!r} is not LOW-HIGH, such as 0.3-1.5", param_hint="--setup") from None
     refuse = (min(limits[0], 0.3), min(limits[1], 0.8))
     timing = Timing(setup_s=limits, refuse_s=refuse)
-    return timing.at_hardware_pace() if hardware_pace else timing
+    return (timing.at_hardware_pace() if hardware_pace else timing).booting(boot)
 
 
 def _quirks(texts: list[str], seats: list[tuple[int, int]]) -> dict[tuple[int, int], "frozenset[Quirk]"]:

@@ -21,7 +21,7 @@ from typing import Self
 FOLDER = Path(__file__).parent / "drivers" / "transcripts"
 # What a real module says on its own at any moment; none of these changes a call.
 NOISE = ("+QIND: SMS DONE", '+CMTI: "ME",3', '+CREG: 1,"1A2B","01C3D4E5",7', "^RSSI:19", "+CGEV: NW DETACH")
-LATE_S = 0.004
+LATE_S = 0.002
 
 
 class Way(StrEnum):

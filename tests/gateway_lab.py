@@ -31,6 +31,8 @@ class Lab:
         return await asyncio.to_thread(work)
 
     async def number(self, **behaviour: Any) -> str:
+        if behaviour["behaviour"] in ("answer", "tone", "echo", "dtmf"):
+            behaviour = {"answer_after_s": 0.1, **behaviour}
         answer = await self.ask("POST", "/numbers", behaviour)
         return str(answer["number"])
 
@@ -57,5 +59,5 @@ def emulated(folder: Path) -> Iterator[Lab]:
     """One box with two channels."""
     state = folder / "lab.json"
     with processes(folder) as start:
-        start("lab", "up", "--boxes", "1", "--channels", "2", "--state", str(state), "--setup", "0.05-0.1")
+        start("lab", "up", "--boxes", "1", "--channels", "2", "--state", str(state), "--setup", "0.05-0.1", "--boot", "0.2")
         yield Lab(json.loads(state.read_text()))

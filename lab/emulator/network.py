@@ -42,6 +42,15 @@ class Timing:
     ring_period_s: float = 3.0
     answer_s: float = 0.004  # a module's usual time to answer a command
 
+    def booting(self, factor: float) -> "Timing":
+        """Return the same with all times of booting and registering multiplied."""
+        return replace(
+            self,
+            register_s=self.register_s * factor,
+            usb_return_s=self.usb_return_s * factor,
+            sim_ready_s=self.sim_ready_s * factor,
+        )
+
     def at_hardware_pace(self) -> "Timing":
         """Return the same as slow as hardware: an EC25 is back on USB after 11 to 15 s."""
         return replace(self, register_s=6.0, usb_return_s=13.0, sim_ready_s=3.0)

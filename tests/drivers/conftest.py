@@ -8,6 +8,7 @@ from drivers_bench import Begin, Bench
 from drivers_transcript import Transcript, Way
 
 from simrack.drivers.at import chat
+from simrack.drivers.modems.generic import service
 from simrack.drivers.registry import open_module
 from simrack.wire.ports import SystemClock
 
@@ -29,6 +30,9 @@ async def bench() -> AsyncIterator[Begin]:
 
 
 @pytest.fixture(autouse=True)
-def quick_resync(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The peers of these tests are local: a late second answer needs no 150 ms to show itself."""
-    monkeypatch.setattr(chat, "RESYNC_QUIET_S", 0.04)
+def quick_peers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The peers of these tests are local: late answers and bursts of news need no 150 ms to show themselves."""
+    monkeypatch.setattr(service, "NETWORK_SETTLE_S", 0.02)
+    monkeypatch.setattr(service, "NETWORK_PAUSE_S", 0.05)
+    monkeypatch.setattr(service, "CARD_RETRY_S", 0.1)
+    monkeypatch.setattr(chat, "RESYNC_QUIET_S", 0.02)

@@ -4,18 +4,35 @@ import asyncio
 import json
 import time
 import urllib.request
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from drivers_bench import Bench
-from support import StartProcess
+from support import processes
 
 from simrack.drivers.modems.base import CallProgress, ModemDriver, ModemRefused, NetworkChanged, Progress
 from simrack.drivers.registry import open_module
 from simrack.wire.ports import SystemClock
 
 pytestmark = pytest.mark.system
+State = dict[str, Any]
+QUIRKS = ("", "no-ccinfo", "drip,urc-inside,doubled-cr,plain-no-carrier,ceer-numbers")
+
+
+@pytest.fixture(scope="module")
+def state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[State]:
+    """One lab for all tests here, with a module for each set of quirks."""
+    folder = tmp_path_factory.mktemp("lab")
+    quirks = [word for at, names in enumerate(QUIRKS, 1) for word in ("--quirks", f"1/{at}:{names}")]
+    with processes(folder) as start:
+        start(
+            "lab", "up", "--state", str(folder / "lab.json"), "--channels", str(len(QUIRKS)),
+            "--setup", "0.05-0.1", *quirks,
+        )  # fmt: skip
+        made: State = json.loads((folder / "lab.json").read_text())
+        ask(made, "/numbers", b'{"behaviour": "answer", "number": "%s", "answer_after_s": 0.1}' % made["numbers"]["answer"].encode())
+        yield made
 
 
 class Watched(Bench):
@@ -30,19 +47,20 @@ class Watched(Bench):
         return await self.next(CallProgress, lambda event: event.state is Progress.RELEASED)
 
 
-def calls(state: dict[str, Any]) -> list[dict[str, Any]]:
+def ask(state: State, path: str, order: bytes) -> Any:
+    request = urllib.request.Request(state["ledger"] + path, order, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=5) as reply:
+        return json.load(reply)
+
+
+def calls(state: State) -> list[dict[str, Any]]:
     with urllib.request.urlopen(f"{state['ledger']}/ledger/calls", timeout=5) as reply:
         found: list[dict[str, Any]] = json.load(reply)
         return found
 
 
-async def test_glare_in_the_lab_leaves_the_incoming_call_ringing(start_process: StartProcess, tmp_path: Path) -> None:
+async def test_glare_in_the_lab_leaves_the_incoming_call_ringing(state: State) -> None:
     """Else a caller is cut off whenever the box dials at the moment of the ring."""
-    file = tmp_path / "lab.json"
-    await asyncio.to_thread(
-        start_process, "lab", "up", "--state", str(file), "--channels", "1", "--setup", "0.02-0.03"
-    )
-    state = json.loads(file.read_text())
     seat = state["boxes"][0]["modules"][0]
     driver = await open_module(seat["at"], clock=SystemClock())
     lab = Watched(driver)
@@ -57,7 +75,7 @@ async def test_glare_in_the_lab_leaves_the_incoming_call_ringing(start_process: 
         await lab.next(CallProgress, lambda event: event.state is Progress.INCOMING)
         await driver.answer()
         await lab.next(CallProgress, lambda event: event.state is Progress.ACTIVE)
-        (row,) = await asyncio.to_thread(calls, state)
+        row = (await asyncio.to_thread(calls, state))[-1]
         assert row["answered_at"]
         assert not row["released_at"]
         await driver.hang_up()
@@ -65,26 +83,20 @@ async def test_glare_in_the_lab_leaves_the_incoming_call_ringing(start_process: 
         await driver.close()
 
 
-def ring(state: dict[str, Any], msisdn: str) -> None:
+def ring(state: State, msisdn: str) -> None:
     """Call the module and block the loop until it rings: the driver can't have read of it when it dials."""
     order = json.dumps({"to_msisdn": msisdn, "from": "+882109005001", "ring_s": 20}).encode()
-    request = urllib.request.Request(f"{state['ledger']}/calls", order, {"Content-Type": "application/json"})
-    urllib.request.urlopen(request, timeout=5).close()
+    ask(state, "/calls", order)
     limit = time.monotonic() + 5
     while not calls(state)[-1]["alerting_at"]:
         assert time.monotonic() < limit
 
 
-@pytest.mark.parametrize("quirks", ["", "no-ccinfo", "drip,urc-inside,doubled-cr,plain-no-carrier,ceer-numbers"])
-async def test_calls_through_the_lab(start_process: StartProcess, tmp_path: Path, quirks: str) -> None:
+@pytest.mark.parametrize("channel", range(1, len(QUIRKS) + 1), ids=lambda channel: QUIRKS[channel - 1] or "plain")
+async def test_calls_through_the_lab(state: State, channel: int) -> None:
     """Else the driver knows its own transcripts only; the network's books say what really happened."""
-    file = tmp_path / "lab.json"
-    more = ("--quirks", quirks) if quirks else ()
-    await asyncio.to_thread(
-        start_process, "lab", "up", "--state", str(file), "--channels", "1", "--setup", "0.2-0.3", *more
-    )
-    state = json.loads(file.read_text())
-    driver = await open_module(state["boxes"][0]["modules"][0]["at"], clock=SystemClock())
+    seat = state["boxes"][0]["modules"][channel - 1]
+    driver = await open_module(seat["at"], clock=SystemClock())
     lab = Watched(driver)
     try:
         assert (await driver.start()).driver == "quectel"
@@ -103,7 +115,7 @@ async def test_calls_through_the_lab(start_process: StartProcess, tmp_path: Path
         await driver.hang_up()
         released = await lab.end()
         talk_ms = 1000 * (released.at - answered.at)
-        book = await asyncio.to_thread(calls, state)
+        book = [row for row in await asyncio.to_thread(calls, state) if row["calling_imsi"] == seat["imsi"]]
         assert [call["released_at"] is None for call in book] == [False] * 5
         assert abs(book[-1]["talk_ms"] - talk_ms) < 100
         # Cancelled at once after the dial: nothing may stay in the network.

@@ -9,6 +9,7 @@ import pytest
 from lab.bench import FAST, Bench, Maker
 
 from simrack.lab.emulator.network import Timing
+from simrack.lab.emulator.numbers import STANDARD
 from simrack.lab.emulator.oddities import Quirk
 from simrack.lab.emulator.rack import Lab, Plan
 from simrack.wire.ports import SystemClock
@@ -22,6 +23,8 @@ async def make_bench(tmp_path: Path) -> AsyncIterator[Maker]:
     async def make(channels: int = 1, quirks: frozenset[Quirk] = frozenset(), timing: Timing = FAST) -> Bench:
         seats = {(1, channel): quirks for channel in range(1, channels + 1)}
         lab = Lab(Plan(1, channels, tmp_path / "ports", 7, timing, seats), SystemClock())
+        number, tone = STANDARD["tone"]
+        lab.numbers.set(number, tone.model_copy(update={"answer_after_s": 0.02}))
         bench, ready = Bench(lab), asyncio.Event()
         task = asyncio.create_task(lab.run(ready))
 

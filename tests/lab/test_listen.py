@@ -18,7 +18,7 @@ from simrack.lab.emulator.rack import luhn
 from simrack.wire.ports import SystemClock
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(st.integers(200, 3600), st.integers(500, 16000))
 def test_any_tone_is_named_within_a_hertz(hz: int, peak: int) -> None:
     assert judge(tones.tone_second(hz, peak)[:8000]).hz == pytest.approx(hz, abs=1)
