@@ -83,16 +83,19 @@ def check_broker(address: tuple[str, int]) -> tuple[str, int]:
     Raises:
         UserError: the address is another machine's business.
     """
-    try:
-        inside = ipaddress.ip_address(address[0]).is_loopback
-    except ValueError:
-        inside = address[0] == "localhost"
-    if not inside:
+    if not _is_loopback(address[0]):
         raise UserError(
             f"the embedded broker listens on loopback only, not on {address[0]}", "--mqtt",
             "Write 127.0.0.1:PORT, and use Mosquitto for boxes on other machines.",
         )  # fmt: skip
     return address
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def site_of(routing: Path | None) -> str:
@@ -116,16 +119,20 @@ def plugged_in() -> list[str]:
 
 
 def box_file(name: str, *, site: str, data: Path, mqtt: str, sip: str, rtp_first: int, rtp_last: int, sockets: Sequence[str]) -> str:
-    """A box's settings, complete but for modules that nobody could see."""
-    quoted = json.dumps
+    """A box's settings, complete but for modules that nobody could see.
+
+    Voice goes directly between senders and box, so it is offered at the address where senders find the controller.
+    """
+    quoted, host = json.dumps, sip.rpartition(":")[0]
     lines = [
         "# Written once by `simrack up --box`; yours from now on. Keys: docs/gateway.md.",
         f"box = {quoted(name)}",
         f"site = {quoted(site)}" + ("" if site else "   # the name of a [[site]] in the routing file"),
         f"data = {quoted(str(data))}",
+        *([] if _is_loopback(host) else ['link = "plain"   # calls cross this network unencrypted: it must be yours alone']),
         "", "[mqtt]", f"url = {quoted(mqtt)}",
-        "", "[sip]", 'listen = "127.0.0.1:0"', f"controller = {quoted(sip)}",
-        "", "[rtp]", 'host = "127.0.0.1"', f"first = {rtp_first}", f"last = {rtp_last}",
+        "", "[sip]", f"listen = {quoted(host + ':0')}", f"controller = {quoted(sip)}",
+        "", "[rtp]", f"host = {quoted(host)}   # senders reach the voice here", f"first = {rtp_first}", f"last = {rtp_last}",
     ]  # fmt: skip
     for channel, socket in enumerate(sockets, 1):
         lines += ["", "[[module]]", f"channel = {channel}", f"usb = {quoted(socket)}   # the USB socket; its ports are found by themselves"]

@@ -14,17 +14,17 @@ import pytest
 from support import StartProcess
 
 from simrack.cli.boxes import OwnBoxes, box_file, check_broker, check_name, site_of
-from simrack.gateway.settings import BoxSettings
+from simrack.gateway.settings import BoxSettings, check_link
 from simrack.wire.errors import UserError
 from simrack.wire.tomlfile import load
 
 
-def written(tmp_path: Path, sockets: list[str]) -> BoxSettings:
+def written(tmp_path: Path, sockets: list[str], sip: str = "127.0.0.1:5060") -> BoxSettings:
     path = tmp_path / "office-01.toml"
     path.write_text(
         box_file(
             "office-01", site="office", data=tmp_path / "office-01", mqtt="mqtt://office-01:secret@127.0.0.1:1883",
-            sip="127.0.0.1:5060", rtp_first=20000, rtp_last=20199, sockets=sockets,
+            sip=sip, rtp_first=20000, rtp_last=20199, sockets=sockets,
         )
     )  # fmt: skip
     return load(BoxSettings, path)
@@ -34,6 +34,13 @@ def test_the_file_is_what_the_box_reads(tmp_path: Path) -> None:
     settings = written(tmp_path, ["1-1.3", "1-1.4"])
     assert (settings.box, settings.site, settings.sip.controller) == ("office-01", "office", "127.0.0.1:5060")
     assert [(module.channel, module.usb) for module in settings.module] == [(1, "1-1.3"), (2, "1-1.4")]
+
+
+def test_senders_that_reach_the_controller_reach_the_voice(tmp_path: Path) -> None:
+    """A box that offers its voice on loopback is mute for every PBX on another machine."""
+    settings = written(tmp_path, [], sip="192.168.7.5:5060")
+    assert settings.rtp.host == "192.168.7.5"
+    check_link(settings)
 
 
 def test_without_a_module_in_sight_the_file_is_still_valid(tmp_path: Path) -> None:
