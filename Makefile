@@ -38,6 +38,7 @@ PINNED := pyproject.toml package-lock.json hatch_build.py
 
 .venv/dev: .venv/ready requirements-dev.lock
 	$(PIP) install --quiet --require-hashes -r requirements-dev.lock
+	$(PY) hatch_build.py
 	@touch $@
 
 demo: .venv/ready
@@ -46,7 +47,7 @@ demo: .venv/ready
 
 test: .venv/dev
 	@.ci/need lib:libopus.so.0=libopus0 sipp=sip-tester baresip=baresip gammu=gammu chromium=chromium
-	$(PY) -m pytest
+	$(PY) -m pytest -n 2 --dist loadgroup $(ARGS)
 
 lint: .venv/dev
 	.venv/bin/ruff check .

@@ -12,6 +12,13 @@ from support import StartProcess, processes
 from simrack.wire import logs
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep a file's tests on one worker, and all tests of the shared rack together (`make test` runs two)."""
+    for item in items:
+        group = "rack" if "/tests/system/" in str(item.path) else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture(autouse=True)
 def no_blocking_calls(request: pytest.FixtureRequest) -> Iterator[BlockBuster | None]:
     """A blocking call in simrack's own coroutines fails the test (quality.md: one loop per process)."""
