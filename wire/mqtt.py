@@ -193,7 +193,11 @@ class MqttBus:
             session = asyncio.create_task(self._session())
             try:
                 await asyncio.wait({session})
-                session.result()
+                if session.cancelled():
+                    # Not by us: asyncio.TaskGroup of 3.11 may leave a cancellation behind when a child fails.
+                    log.warning("broker session ended", broker=self._url.host, errors=["cancelled inside"])
+                else:
+                    session.result()
             except* (aiomqtt.MqttError, OSError) as group:
                 log.warning("broker session ended", broker=self._url.host, errors=[str(e) for e in group.exceptions])
             finally:

@@ -185,6 +185,22 @@ async def test_publishing_on_a_lost_session_says_so_at_once(broker_port: int, ru
     assert isinstance(publishing.exception(), LinkDown)
 
 
+async def test_a_session_that_ends_as_cancelled_is_followed_by_the_next(
+    broker_port: int, run_tasks: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seen after a broker was killed: the controller's bus ended without a word and looked for no broker any more."""
+    session, begun = MqttBus._session, []
+
+    async def cancelled_first(bus: MqttBus) -> None:
+        begun.append(bus)
+        if len(begun) == 1:
+            raise asyncio.CancelledError
+        await session(bus)
+
+    monkeypatch.setattr(MqttBus, "_session", cancelled_first)
+    await up(RealWorld(broker_port).bus("one"), run_tasks)
+
+
 async def test_a_handler_that_fails_does_not_end_the_session(world: World, run_tasks: Run) -> None:
     bus, inbox = world.bus("one"), Inbox()
 
