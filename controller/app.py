@@ -23,7 +23,6 @@ from simrack.controller.calls.commands import Action, Args, CommandDesk, Command
 from simrack.controller.calls.desk import Desk
 from simrack.controller.calls.guard import Gate, Guard, GuardLimits
 from simrack.controller.calls.metrics import Metrics
-from simrack.controller.calls.metrics_page import MetricsPage
 from simrack.controller.calls.services import CallLimits, Feed, Services
 from simrack.controller.config.files import Configuration, import_file
 from simrack.controller.config.rows import EMPTY
@@ -40,6 +39,7 @@ from simrack.controller.store.writer import Writer
 from simrack.sip.digest import Digest
 from simrack.sip.stack import Admission, SipStack
 from simrack.wire.errors import UserError
+from simrack.wire.metrics import MetricsPage
 from simrack.wire.mqtt import Bus, Commander, MqttBus, Stamp
 from simrack.wire.ports import Clock, Ids, SystemClock, SystemIds
 
@@ -158,8 +158,8 @@ class _Rooms:
         stack.push_async_callback(self._stack.stop)
         said: dict[str, Any] = {"ready": True, "sip": "{}:{}".format(*self._stack.address)}
         if self._settings.metrics.listen:
-            page = MetricsPage(self._metrics, parse_address(self._settings.metrics.listen))
-            said["metrics"] = "http://{}:{}/metrics".format(*await page.start())
+            page = MetricsPage(self._metrics.registry, parse_address(self._settings.metrics.listen))
+            said["metrics"] = await page.start()
             stack.push_async_callback(page.stop)
         self._link.sip = said["sip"]
         with contextlib.suppress(Exception):
@@ -192,6 +192,7 @@ class _Rooms:
         alarms = await asyncio.to_thread(queries.alarms)
         await asyncio.to_thread(queries.close)
         self._board.resume({alarm.cause: alarm.severity for alarm in alarms})
+        self._left = await self._store.left_dialogs()
         left = await self._store.close_left_over()
         if left:
             log.warning("calls of an earlier run were closed as lost", calls=len(left))

@@ -10,7 +10,7 @@ Each task has its owner here; a module's task never raises, so only a fault of t
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,9 +20,10 @@ from simrack.gateway import calls_logic as logic
 from simrack.gateway.channel import Channel
 from simrack.gateway.commands import Commands
 from simrack.gateway.discovery import HotPlug, locate
+from simrack.gateway.figures import Figures, Sources, Tally
 from simrack.gateway.module import Module
 from simrack.gateway.outbox import Outbox
-from simrack.gateway.ports import Opener, Sound, Tools
+from simrack.gateway.ports import NoPace, Opener, Pace, Sound, Tools
 from simrack.gateway.settings import BoxSettings, check_link, parse_address
 from simrack.gateway.switchboard import Switchboard
 from simrack.gateway.uplink import Self, Uplink, will
@@ -30,6 +31,7 @@ from simrack.sip.legs import IncomingLeg
 from simrack.sip.stack import Admission, SipStack
 from simrack.wire.causes import Cause
 from simrack.wire.messages import FaultPart
+from simrack.wire.metrics import MetricsPage
 from simrack.wire.mqtt import Bus
 from simrack.wire.ports import Clock, Ids
 
@@ -56,6 +58,7 @@ class Box:
     sound: Sound
     opener: Opener
     background: tuple[Background, ...] = ()
+    pace: Pace = field(default_factory=NoPace)
     strict: bool = False
     software: str = "simrack"
     modules: dict[int, Module] = field(default_factory=dict)
@@ -119,11 +122,12 @@ class Box:
             clock=self.clock,
             actions=Commands(self.modules, outbox, self.stop).table(),
         )
+        tally = Tally(uplink)
         tools = Tools(
             settings=self.settings,
             clock=self.clock,
             ids=self.ids,
-            facts=uplink,
+            facts=tally,
             attempts=outbox,
             sound=self.sound,
             locate=locate,
@@ -134,19 +138,33 @@ class Box:
         for row, channel in zip(self.settings.module, channels, strict=True):
             self.modules[row.channel] = Module(row, channel, tools)
         self._uplink, self._switchboard = uplink, Switchboard(tools, self.modules)
+        figures = Figures(Sources(self.modules, tally, self._switchboard.attempts, self.pace, outbox))
         if outbox.set_aside:
             await uplink.put(FaultPart(channel=0, reason=f"corrupt file set aside as {outbox.set_aside}"))
-        async with asyncio.TaskGroup() as group:
+        async with self._metrics(figures) as page, asyncio.TaskGroup() as group:
             self._group = group
             services = (bus.run, uplink.run, self._watch_alone, HotPlug(self._plugged).run, *self.background)
             tasks = [group.create_task(work()) for work in services]
             tasks += [group.create_task(module.run()) for module in self.modules.values()]
-            ready({"ready": True, "box": box, "sip": address})
+            ready({"ready": True, "box": box, "sip": address, **page})
             await self._stop.wait()
             await self._wind_down(uplink)
             for task in tasks:
                 task.cancel()
         self._group = None
+
+    @contextlib.asynccontextmanager
+    async def _metrics(self, figures: Figures) -> AsyncIterator[dict[str, str]]:
+        """Serve the page where the settings want one; its address for the readiness line."""
+        if not self.settings.metrics.listen:
+            yield {}
+            return
+        page = MetricsPage(figures.registry, parse_address(self.settings.metrics.listen))
+        address = await page.start()
+        try:
+            yield {"metrics": address}
+        finally:
+            await page.stop()
 
     def _channel(self, number: int, outbox: Outbox) -> Channel:
         marks = outbox.marks.get(number, frozenset())

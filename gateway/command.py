@@ -62,6 +62,7 @@ async def _serve(
         sound=hardware,
         opener=hardware.open_module,
         background=(hardware.run,),
+        pace=hardware.ticker,
         software=software,
     )
     for number in (signal.SIGTERM, signal.SIGINT):

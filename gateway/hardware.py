@@ -22,13 +22,13 @@ class Hardware:
 
     def __init__(self, rtp: RtpSettings, no_media_s: float, clock: Clock, ids: Ids) -> None:
         self._rtp, self._no_media_s, self._clock = rtp, no_media_s, clock
-        self._ticker = VoiceTicker(clock, ids)
+        self.ticker = VoiceTicker(clock, ids)
         # Looking for libopus starts ldconfig, which has no place in a running loop.
         self.codecs: tuple[str, ...] = available()
 
     async def run(self) -> None:
         """Move the voice of all calls until cancelled."""
-        await self._ticker.run()
+        await self.ticker.run()
 
     def bind(self) -> Rtp:
         """A free RTP port. Raises `SipError`."""
@@ -45,7 +45,7 @@ class Hardware:
         """Let the voice flow."""
         assert isinstance(rtp, RtpPort)
         assert isinstance(audio, AudioPort)
-        return self._ticker.open(chosen, rtp, audio, gain_db=gain_db, no_media_s=self._no_media_s)
+        return self.ticker.open(chosen, rtp, audio, gain_db=gain_db, no_media_s=self._no_media_s)
 
     async def open_module(self, row: ModuleSettings, trace: Callable[[AtTrace], None]) -> Opened:
         """Open the AT port with the driver that the row names, or that fits. Raises `ModemError`."""

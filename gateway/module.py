@@ -6,6 +6,7 @@ channel notices. Every failure is a fact for the controller (its cause, and that
 
 import asyncio
 import contextlib
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -71,6 +72,9 @@ class Module:
     audio: Audio | None = None
     current: LiveCall | None = None
     failures: int = 0
+    #: What was done to bring the module back: "reopen", "reset".
+    steps: Counter[str] = field(default_factory=Counter)
+    _timeouts: int = 0
     _opened: Opened | None = None
     _ringing: CallProgress | None = None
     _trouble: str = ""
@@ -88,6 +92,11 @@ class Module:
         if self._opened is None:
             raise ModemError("the module is not in service")
         return self._opened.driver
+
+    @property
+    def at_timeouts(self) -> int:
+        """AT commands that were not answered in time, of all the drivers it had."""
+        return self._timeouts + (self._opened.driver.timeouts if self._opened is not None else 0)
 
     @property
     def gain_db(self) -> float:
@@ -127,6 +136,7 @@ class Module:
         if row is None:
             raise Lost(S.ABSENT, f"no module at {self.row.at or self.row.usb}")
         self.channel.begin()
+        self.steps["reopen"] += self.failures > 0
         async with asyncio.timeout(START_S):
             self._opened = await self.tools.opener(row, self._trace)
             info = await self.driver.start()
@@ -167,6 +177,8 @@ class Module:
     async def _close(self, *, reset: bool) -> None:
         opened, self._opened = self._opened, None
         if opened is not None:
+            self._timeouts += opened.driver.timeouts
+            self.steps["reset"] += reset
             try:
                 async with asyncio.timeout(CLOSE_S):
                     if reset:
@@ -339,6 +351,7 @@ class Module:
         if self.current is not None:
             self.current.feed(logic.Ordered(41, reason))
             await self._idle.wait()
+        self.steps["reset"] += 1
         with contextlib.suppress(ModemError):
             await self.driver.reset()
         self.distrust(reason)

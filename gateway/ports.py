@@ -92,6 +92,23 @@ class Sound(Protocol):
         """Let the voice flow."""
 
 
+class Pace(Protocol):
+    """How the voice ticker keeps its time: steps done, done late, left out."""
+
+    ticks: int
+    late: int
+    skipped: int
+
+
+@dataclass(slots=True)
+class NoPace:
+    """Of a box whose voice nobody moves."""
+
+    ticks: int = 0
+    late: int = 0
+    skipped: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Opened:
     """A module's driver with its family's sheet; nothing has been sent yet."""

@@ -50,6 +50,19 @@ class RtpSettings(_Section):
         return self
 
 
+class MetricsSettings(_Section):
+    """Where Prometheus reads; "" = nowhere."""
+
+    listen: str = ""
+
+    @field_validator("listen")
+    @classmethod
+    def _is_address(cls, value: str) -> str:
+        if value:
+            parse_address(value)
+        return value
+
+
 class CallSettings(_Section):
     """Limits for every call of the box; the controller may set lower ones per call."""
 
@@ -90,6 +103,7 @@ class BoxSettings(_Section):
     mqtt: MqttSettings = MqttSettings()
     sip: SipSettings = SipSettings()
     rtp: RtpSettings = RtpSettings()
+    metrics: MetricsSettings = MetricsSettings()
     calls: CallSettings = CallSettings()
     module: tuple[ModuleSettings, ...] = ()
 

@@ -5,8 +5,9 @@ controller goes on with its next candidate. The order of the checks matters: an 
 anything is dialled, and a repeated one is told from a channel that is taken by its first use.
 """
 
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -48,16 +49,20 @@ class Switchboard:
     tools: Tools
     modules: Mapping[int, Module]
     closed: bool = False
+    #: INVITEs by what became of them: "accepted", or why not.
+    attempts: Counter[str] = field(default_factory=Counter)
 
     async def take(self, leg: IncomingLeg) -> None:
         """Answer one INVITE and carry its call to the end."""
         try:
             module, call = await self._admit(leg)
         except Refused as no:
+            self.attempts[no.refusal] += 1
             log.info("call refused", status=no.status, cause=no.cause, reason=no.text, source=leg.request.source)
             headers = [("X-Simrack-Refusal", no.refusal)] if no.refusal else []
             leg.reject(no.status, no.cause, no.text, headers)
             return
+        self.attempts["accepted"] += 1
         leg.trying()
         await module.carry(call, ChannelState.DIALLING)
 

@@ -126,7 +126,7 @@ class Chat:
         self.on_lost: Callable[[str], None] | None = None
         #: When the module last ended a command (Clock.monotonic).
         self.heard_at = clock.monotonic()
-        self.resyncs = 0
+        self.resyncs = self.timeouts = 0
         self._framer = Framer()
         self._turns = Turns()
         self._flight: _Flight | None = None
@@ -163,6 +163,7 @@ class Chat:
                 await self._resync()
             return await self._exchange(wanted)
         except TimeoutError:
+            self.timeouts += 1
             await self._resync()
             raise AtTimeout(f"{masked(wanted.text)}: no answer in {wanted.timeout_s:g} s") from None
         finally:

@@ -148,6 +148,11 @@ class ModemDriver(ABC):
     #: Called with each line at the port.
     trace: Callable[[AtTrace], None]
 
+    @property
+    def timeouts(self) -> int:
+        """Commands that were not answered in time."""
+        return 0
+
     @abstractmethod
     async def start(self) -> ModuleInfo:
         """Synchronise, read the identity, send the start-up list; then card and network come as events."""

@@ -159,7 +159,7 @@ async def test_late_answer_does_not_become_the_next_one() -> None:
     table = Table({"AT+COPS?": '+COPS: 0,0,"Lab",7|OK'})
     with pytest.raises(AtTimeout):
         await table.chat.run(AtCommand("AT+CSQ", ("+CSQ:",), timeout_s=0.02))
-    assert table.chat.resyncs == 1
+    assert (table.chat.resyncs, table.chat.timeouts) == (1, 1)
     table.peer.say("+CSQ: 28,99", "OK")
     answer = await table.chat.run(AtCommand("AT+COPS?", ("+COPS:",)))
     assert answer.texts == ('+COPS: 0,0,"Lab",7',)

@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 import pytest_asyncio
 from gateway_lab import Lab
@@ -48,6 +49,7 @@ class Rig:
     """A box in this loop, with a raw controller and a phone."""
 
     phone: Phone
+    metrics: str
 
     def __init__(
         self, lab: Lab, box: Box, sip: tuple[str, int], controller: Controller, centre: MemoryBus
@@ -112,6 +114,12 @@ class Rig:
         await until(lambda: all(self.state(n) not in _BUSY for n in self.box.modules), "rest", 10)
         return self.parts[count - 1]
 
+    async def figures(self) -> dict[str, float]:
+        async with aiohttp.ClientSession() as session, session.get(self.metrics) as page:
+            lines = (await page.text()).splitlines()
+        pairs = (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+        return {name: float(value) for name, value in pairs}
+
     async def network_heard(self, digits: str) -> None:
         row: dict[str, Any] = {}
         for _ in range(100):
@@ -129,8 +137,9 @@ def _settings(lab: Lab, folder: Path, controller: Controller) -> BoxSettings:
     modules = [{key: module[key] for key in ("channel", "at", "audio")} for module in lab.modules]
     sip = {"controller": f"127.0.0.1:{controller.port}"}
     rtp = {"first": 30000, "last": 39999}
+    metrics = {"listen": "127.0.0.1:0"}
     return BoxSettings.model_validate(
-        {"box": "lab-01", "data": folder / "box", "sip": sip, "rtp": rtp, "module": modules}
+        {"box": "lab-01", "data": folder / "box", "sip": sip, "rtp": rtp, "module": modules, "metrics": metrics}
     )
 
 
@@ -151,7 +160,7 @@ async def _served(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> AsyncIt
     hardware = Hardware(settings.rtp, settings.calls.no_media_s, CLOCK, IDS)
     box = Box(
         settings, CLOCK, IDS, lambda name, will: broker.bus(name, will=will), hardware, hardware.open_module,
-        (hardware.run,), strict=True,
+        (hardware.run,), hardware.ticker, strict=True,
     )  # fmt: skip
     ready: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
     centre = broker.bus("controller")
@@ -162,6 +171,7 @@ async def _served(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> AsyncIt
             await tasks[1]
         host, port = ready.result()["sip"].split(":")
         made = Rig(lab, box, (host, int(port)), controller, centre)
+        made.metrics = ready.result()["metrics"]
         tasks.append(asyncio.ensure_future(made.acknowledge()))
         await until(lambda: all(made.state(n) is S.READY for n in box.modules), "modules ready", 20)
         yield made
@@ -201,7 +211,7 @@ async def test_an_answered_call_carries_a_tone_each_way_and_its_part_equals_the_
     rig.phone.say(dialog.final.body, to_gsm)
     await until(lambda: rig.phone.hears(to_sip), f"{to_sip} Hz at the SIP side", 10)
     assert rig.state() is S.ACTIVE
-    await until(lambda: len(rig.phone.heard) > 2 * 16000, "two seconds of voice", 10)
+    await until(lambda: len(rig.phone.heard) > 20000, "more than a second of voice", 10)
     dialog.again("BYE")
     part = await rig.part()
     assert dialog.answer_to("BYE")
@@ -247,7 +257,7 @@ async def test_a_call_that_is_not_answered_ends_with_the_networks_cause(
 ) -> None:
     number = rig.lab.numbers[name]
     if name == "no_answer":
-        number = await rig.lab.number(behaviour="no_answer", ring_s=0.6)
+        number = await rig.lab.number(behaviour="no_answer", ring_s=0.3)
     dialog = rig.call(number)
     assert await rig.final(dialog) == status
     assert dialog.final
@@ -258,7 +268,7 @@ async def test_a_call_that_is_not_answered_ends_with_the_networks_cause(
 
 
 async def test_early_media_is_heard_before_the_answer_and_not_billed(rig: Rig) -> None:
-    number = await rig.lab.number(behaviour="announcement", announcement_s=1.2)
+    number = await rig.lab.number(behaviour="announcement", announcement_s=0.8)
     dialog = rig.call(number, Early_Media="auto")
     await until(lambda: 183 in dialog.statuses, "183", 10)
     await until(lambda: len(rig.phone.heard) > 8000, "announcement", 10)
@@ -272,7 +282,7 @@ async def test_early_media_is_heard_before_the_answer_and_not_billed(rig: Rig) -
 
 
 async def test_under_never_the_sender_gets_180_and_no_voice_before_the_answer(rig: Rig) -> None:
-    number = await rig.lab.number(behaviour="tone", tone_hz=700, answer_after_s=0.8)
+    number = await rig.lab.number(behaviour="tone", tone_hz=700, answer_after_s=0.4)
     dialog = rig.call(number, Early_Media="never")
     assert await rig.final(dialog) == 200
     assert dialog.statuses == [180, 200]
@@ -282,7 +292,7 @@ async def test_under_never_the_sender_gets_180_and_no_voice_before_the_answer(ri
 
 
 async def test_under_always_the_path_opens_when_the_module_took_the_number(rig: Rig) -> None:
-    number = await rig.lab.number(behaviour="tone", tone_hz=700, answer_after_s=0.8)
+    number = await rig.lab.number(behaviour="tone", tone_hz=700, answer_after_s=0.4)
     dialog = rig.call(number, Early_Media="always")
     await until(lambda: 183 in dialog.statuses, "183")
     assert await rig.final(dialog) == 200
@@ -365,7 +375,7 @@ async def test_a_module_that_vanishes_ends_its_call_with_41_and_comes_back(rig: 
     dialog, other = rig.call(number), rig.call(other_number, channel=2)
     assert await rig.final(dialog) == 200
     assert await rig.final(other) == 200
-    await rig.lab.fault(1, "drop", duration_s=1.0)
+    await rig.lab.fault(1, "drop", duration_s=0.4)
     await until(lambda: dialog.request("BYE"), "BYE", 10)
     bye = dialog.request("BYE")
     assert bye
@@ -460,7 +470,7 @@ async def test_an_incoming_call_is_answered_only_when_the_far_side_answers(rig: 
 
 async def test_the_caller_gives_up_and_the_controller_gets_cancel(rig: Rig) -> None:
     module = rig.lab.modules[0]
-    await rig.lab.ask("POST", "/calls", {"to_msisdn": module["msisdn"], "from": "+882109005001", "ring_s": 0.8})
+    await rig.lab.ask("POST", "/calls", {"to_msisdn": module["msisdn"], "from": "+882109005001", "ring_s": 0.4})
     async with asyncio.timeout(10):
         dialog = await rig.controller.offered.get()
     assert dialog.invite
@@ -530,6 +540,31 @@ async def test_a_restarted_module_comes_back_by_itself(rig: Rig) -> None:
     await until(lambda: rig.state() is S.FAULT, "restart", 10)
     await until(lambda: rig.state() is S.READY, "back", 20)
     assert rig.box.modules[1].driver is not first
+    figures = await rig.figures()
+    assert figures['simrack_box_recovery_steps_total{channel="1",step="reset"}'] >= 1
+    assert figures['simrack_box_recovery_steps_total{channel="1",step="reopen"}'] >= 1
+
+
+async def test_prometheus_reads_states_calls_and_the_pace_of_the_voice(rig: Rig) -> None:
+    """Whoever watches the rack from outside sees a box that stands still, or facts that pile up."""
+    before = await rig.figures()
+    assert await rig.final(rig.call(rig.lab.numbers["busy"])) == 486
+    await rig.part()
+    assert await rig.final(rig.call(rig.lab.numbers["busy"], ICCID="8900")) == 503
+    await until(lambda: rig.outbox.waiting == 0, "acknowledged")
+    after = await rig.figures()
+
+    def grown(name: str) -> float:
+        return after["simrack_box_" + name] - before.get("simrack_box_" + name, 0)
+
+    assert grown('calls_total{direction="out",outcome="unanswered"}') == 1
+    assert grown('call_causes_total{cause="17",side="called"}') == 1
+    assert grown('attempts_total{result="accepted"}') == 1
+    assert grown('attempts_total{result="other-sim"}') == 1
+    assert grown("voice_ticks_total") > 0
+    assert after['simrack_box_channels{state="ready"}'] == 2
+    assert after['simrack_box_channels{state="active"}'] == after["simrack_box_outbox"] == 0
+    assert {"simrack_box_voice_ticks_late_total", 'simrack_box_at_timeouts_total{channel="2"}'} <= after.keys()
 
 
 async def test_garbage_from_one_module_disturbs_no_other_call(rig: Rig) -> None:

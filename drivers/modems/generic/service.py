@@ -98,6 +98,10 @@ class ServedDriver(ModemDriver):
         chat.trace = lambda way, text: self.trace(AtTrace(clock.monotonic(), way, text))
 
     @property
+    def timeouts(self) -> int:
+        return self._chat.timeouts
+
+    @property
     @abstractmethod
     def _setting_up(self) -> bool:
         """A call is being set up or answered: the port must stay free."""
