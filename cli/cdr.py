@@ -1,5 +1,7 @@
 """`simrack cdr`: records from the database, one line each, or one call's story."""
 
+import shutil
+import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -10,6 +12,13 @@ from simrack.cli.output import JsonOption, say, say_json, table
 from simrack.cli.places import StateOption, database_url
 from simrack.wire.errors import UserError
 from simrack.wire.ports import iso_ms
+
+WIDE = 110  # columns that the table needs
+
+
+def console_width() -> int:
+    """Columns of the terminal; 80 where there is none."""
+    return shutil.get_terminal_size().columns
 
 
 def seconds(ms: int) -> str:
@@ -62,6 +71,9 @@ def cdr(
     if as_json:
         say_json({"total": page.total, "records": [asdict(row) for row in page.rows]})
         return
+    if console_width() < WIDE and sys.stdout.isatty():
+        say(narrow(page))
+        return
     rows = [
         (
             iso_ms(r.started)[:19].replace("T", " "), r.sender, r.called or r.called_received, r.outcome, seconds(r.talk_network_ms),
@@ -84,6 +96,16 @@ def _nothing(queries: Any, sender: str, box: str) -> str:
     if box:
         return f"No record of box {box!r} fits. `simrack rack` lists the boxes."
     return "No record fits. Place a call with `simrack call NUMBER`, or widen the filter."
+
+
+def narrow(page: Any) -> str:
+    """Two lines a record, for terminals that are too narrow for the table."""
+    lines = []
+    for r in page.rows:
+        place = f"{r.box} / {r.channel}" if r.box else "no channel"
+        lines.append(f"{iso_ms(r.started)[:19].replace('T', ' ')}  {r.sender} -> {r.called or r.called_received}")
+        lines.append(f"  {r.outcome}, {seconds(r.talk_network_ms)}, cause {r.cause}, {place}, {r.call}")
+    return "\n".join(lines) or "No record fits."
 
 
 def _story(queries: Any, call: str, as_json: bool) -> None:

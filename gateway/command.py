@@ -51,9 +51,13 @@ async def _serve(
     import asyncio
     import signal
 
+    import structlog
+
     from simrack.gateway.agent import Box
     from simrack.wire.mqtt import MqttBus
 
+    if not settings.module:
+        structlog.get_logger(__name__).warning("this box has no [[module]] yet: it serves, and carries no call", box=settings.box)
     agent = Box(
         settings=settings,
         clock=clock,

@@ -173,10 +173,11 @@ def _reached(limit: int | None, used: int, unit: str) -> str:
 
 
 def channel_free(option: Option, _: Search) -> str:
-    if option.channel.reserved:
-        return "The channel is taken by a call that begins."
     state = option.channel.state
-    return "" if state is ChannelState.READY else f"The channel is: {LABELS[state]}."
+    if state is not ChannelState.READY:
+        return f"The channel is: {LABELS[state]}."
+    # The controller knows of a call before the box reports it.
+    return "The channel is taken by a call that begins." if option.channel.reserved else ""
 
 
 def plan_concurrent(option: Option, search: Search) -> str:

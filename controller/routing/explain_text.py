@@ -15,8 +15,8 @@ def explain_text(explanation: Explanation) -> str:
 
 
 def _lines(explanation: Explanation) -> Iterator[str]:
-    called = explanation.called or "no dialable number"
-    yield f"Call of {explanation.sender} to {explanation.called_received} = {called}"
+    normalised = f" = {explanation.called}" if explanation.called else ""
+    yield f"Call of {explanation.sender} to {explanation.called_received}{normalised}"
     if explanation.calling:
         yield f"Presents {explanation.calling} (received {explanation.calling_received or 'nothing'})"
     if explanation.pattern:
