@@ -37,7 +37,9 @@ from simrack.controller.store.migrate import migrate
 from simrack.controller.store.queries import Queries
 from simrack.controller.store.writer import Writer
 from simrack.sip.digest import Digest
+from simrack.sip.legs import DialogIds
 from simrack.sip.stack import Admission, SipStack
+from simrack.wire.causes import Cause
 from simrack.wire.errors import UserError
 from simrack.wire.metrics import MetricsPage
 from simrack.wire.mqtt import Bus, Commander, MqttBus, Stamp
@@ -104,6 +106,7 @@ class _Rooms:
         self._board = AlarmBoard(store, self._bus, self._clock, self._stamp)
         self._feed = Feed(self._bus)
         self._routing = Routing(EMPTY)
+        self._left: tuple[DialogIds, ...] = ()
         self._stack = self._sip_stack()
         self._desk = self._make_desk(boot)
         self._link = FleetLink(
@@ -156,6 +159,7 @@ class _Rooms:
         await self._wait_for_broker()
         await self._stack.start()
         stack.push_async_callback(self._stack.stop)
+        self._end_left_over()
         said: dict[str, Any] = {"ready": True, "sip": "{}:{}".format(*self._stack.address)}
         if self._settings.metrics.listen:
             page = MetricsPage(self._metrics.registry, parse_address(self._settings.metrics.listen))
@@ -165,6 +169,14 @@ class _Rooms:
         with contextlib.suppress(Exception):
             await self._link.publish()
         ready(said)
+
+    def _end_left_over(self) -> None:
+        """Say BYE on both legs of calls that a crash left open: their records tell that they are over."""
+        for dialog in self._left:
+            try:
+                self._stack.release(dialog, Cause.TEMPORARY_FAILURE, "controller restarted")
+            except ValueError as error:
+                log.warning("a call of an earlier run can't be ended", error=str(error))
 
     async def _wait_for_broker(self) -> None:
         connected = asyncio.Event()

@@ -22,6 +22,7 @@ from simrack.controller.models import AlarmRow
 from simrack.controller.store import jobs
 from simrack.controller.store.engine import write_engine
 from simrack.controller.store.errors import StoreDown, StoreRefused
+from simrack.sip.legs import DialogIds
 from simrack.wire.messages import BoxEvent
 from simrack.wire.ports import Clock
 
@@ -111,6 +112,10 @@ class Writer:
             return tuple(event for event in events if jobs.take_event(connection, event, now))
 
         return await self._do(work)
+
+    async def left_dialogs(self) -> tuple[DialogIds, ...]:
+        """Both dialogs of each answered call that an earlier run has left open; ask before they are closed."""
+        return await self._do(lambda connection: jobs.left_dialogs(connection, self._run))
 
     async def close_left_over(self) -> tuple[str, ...]:
         """Close the open calls of earlier runs with cause 41, side rack; returns their ids."""

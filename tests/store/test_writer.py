@@ -188,10 +188,16 @@ async def test_calls_of_an_earlier_run_are_closed_as_lost(
         await before.connected("old", some_dialogs())
     await writer.open_call(an_open_call("mine"))
     clock.now = NOW + timedelta(seconds=60)
+    assert await writer.left_dialogs() == (some_dialogs().sender_leg, some_dialogs().box_leg)
     assert await writer.close_left_over() == ("old",)
+    assert await writer.left_dialogs() == ()
     assert [row.call for row in (await ask(queries.open_calls))] == ["mine"]
     (row,) = (await ask(queries.records, RecordFilter())).rows
     assert (row.cause, row.side, row.estimated, row.talk_sender_ms) == (41, "rack", True, 60000)
+    assert (row.outcome, row.sip_status) == ("answered", 200)
+    await writer.take_events([a_part_event("old", "a1")])
+    (row,) = (await ask(queries.records, RecordFilter())).rows
+    assert (row.talk_network_ms, row.estimated) == (29950, False), "the box's part completes it"
 
 
 async def test_alarms_of_one_cause_count_and_close(writer: Writer, queries: Queries) -> None:
