@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,15 +21,22 @@ class Lab:
         self.modules: list[dict[str, Any]] = facts["boxes"][0]["modules"]
 
     async def ask(self, method: str, path: str, body: object = None) -> Any:
-        def work() -> Any:
-            data = None if body is None else json.dumps(body).encode()
-            request = urllib.request.Request(
-                self.url + path, data=data, method=method, headers={"Content-Type": "application/json"}
-            )
-            with urllib.request.urlopen(request, timeout=10) as answer:
-                return json.loads(answer.read())
+        return await asyncio.to_thread(self.ask_now, method, path, body)
 
-        return await asyncio.to_thread(work)
+    def ask_now(self, method: str, path: str, body: object = None) -> Any:
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(
+            self.url + path, data=data, method=method, headers={"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return json.loads(answer.read())
+
+    def ring_now(self, msisdn: str) -> None:
+        """Call a module and block this loop until it rings, so that nobody here has read of it yet."""
+        self.ask_now("POST", "/calls", {"to_msisdn": msisdn, "from": "+882109005001", "ring_s": 20})
+        limit = time.monotonic() + 5
+        while not self.ask_now("GET", "/ledger/calls")[-1]["alerting_at"]:
+            assert time.monotonic() < limit
 
     async def number(self, **behaviour: Any) -> str:
         if behaviour["behaviour"] in ("answer", "tone", "echo", "dtmf"):

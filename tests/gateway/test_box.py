@@ -468,6 +468,21 @@ async def test_an_incoming_call_is_answered_only_when_the_far_side_answers(rig: 
     assert abs(part.talk_ms - row["talk_ms"]) < 100
 
 
+async def test_glare_refuses_the_invite_and_offers_the_call_that_came_first(rig: Rig) -> None:
+    """An INVITE at the moment of the ring: 503 with 44 and "taken", and the caller still rings."""
+    number, module = await rig.lab.number(behaviour="tone", tone_hz=700), rig.lab.modules[0]
+    rig.lab.ring_now(module["msisdn"])
+    await rig.refused(rig.call(number), "taken")
+    async with asyncio.timeout(10):
+        dialog = await rig.controller.offered.get()
+    assert dialog.invite
+    row = await rig.lab.last_call()
+    assert (row["direction"], row["released_at"]) == ("in", None)
+    dialog.respond(dialog.invite, 404, "Not Found", headers='Reason: Q.850;cause=27;text="no receiver"\r\n')
+    await until(lambda: [part for part in rig.parts if part.direction == "in"], "the call's part", 10)
+    await rig.lab.on_hook()
+
+
 async def test_the_caller_gives_up_and_the_controller_gets_cancel(rig: Rig) -> None:
     module = rig.lab.modules[0]
     await rig.lab.ask("POST", "/calls", {"to_msisdn": module["msisdn"], "from": "+882109005001", "ring_s": 0.4})
