@@ -104,7 +104,7 @@ class Phone(asyncio.DatagramProtocol):
         self.stop_talking()
         self.transport.close()
 
-    def hears(self, hz: float, last_ms: int = 400) -> bool:
+    def hears(self, hz: float, last_ms: int = 240) -> bool:
         """Whether the last piece of what came is this tone, and loud."""
         return len(self.heard) >= last_ms * 16 and self.share(hz, last_ms) >= 0.8
 
