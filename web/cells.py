@@ -51,7 +51,14 @@ REGISTERED = (1, 5)
 _BARS_DBM = (-109, -95, -85, -75)
 
 
-LONG_WORD = 6
+# Up to so many letters fit at full size in the narrowest cell; the longest word of ours has nine.
+SHORT_WORD, LONGEST_WORD = 6, 9
+# The full words are in the label, for screen readers and on hover.
+SHORT = {S.MAINTENANCE: "Service", S.PIN_NEEDED: "PIN", S.PIN_BLOCKED: "PUK"}
+# What an unreachable channel was, in words that a cell holds.
+WAS = dict.fromkeys((*IN_CALL, S.SMS, S.USSD), "was busy") | {
+    S.READY: "was ready", S.NO_SIM: "no SIM", S.ABSENT: "missing", S.FAULT: "was faulty",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +78,9 @@ class Cell:
     label: str  # for screen readers and on hover
 
     @property
-    def long(self) -> bool:
-        """The word needs smaller letters in a narrow cell."""
-        return len(self.main) > LONG_WORD
+    def width(self) -> int:
+        """How many letters the narrow cell must take; 0: it does so at full size."""
+        return min(len(self.main), LONGEST_WORD) if len(self.main) > SHORT_WORD else 0
 
     @property
     def id(self) -> str:
@@ -186,16 +193,17 @@ def cell(key: ChannelKey, rack: Rack, names: Names, now: datetime) -> Cell:
     """One channel as it stands."""
     report = rack.channels.get(key)
     if report is None:
-        return _plain(key, "missing", "gone", "Missing", "not reported")
+        return _plain(key, "missing", "gone", "Missing", "no report", "not reported by its box")
     box = rack.boxes.get(key[0])
     if box is not None and not box.online:
         # One red header says it; the cells only tell what was there.
-        return _plain(key, "unknown", "unknown", "Unknown", f"was {LABELS[report.state].lower()}")
+        was = f"was {LABELS[report.state].lower()}"
+        return _plain(key, "unknown", "unknown", "Unknown", WAS.get(report.state, "not ready"), was)
     return _reported(key, report, rack, names, now)
 
 
-def _plain(key: ChannelKey, tone: str, icon: str, word: str, sub: str) -> Cell:
-    label = f"{key[0]} channel {key[1]}: {word}, {sub}"
+def _plain(key: ChannelKey, tone: str, icon: str, word: str, sub: str, whole: str) -> Cell:
+    label = f"{key[0]} channel {key[1]}: {word}, {whole}"
     return Cell(key[0], key[1], tone, icon, word, word, None, sub, "", 0, label)
 
 
@@ -205,7 +213,7 @@ def _reported(key: ChannelKey, report: ChannelReport, rack: Rack, names: Names, 
     if report.marks and report.state == S.READY:
         tone, icon, word = "drain", "drain", MARK_LABELS[report.marks[0]]
     since = report.call.connected if report.call is not None and report.state in (S.ACTIVE, S.HELD) else None
-    main = clock_text((now - since).total_seconds()) if since is not None and report.state == S.ACTIVE else word
+    main = clock_text((now - since).total_seconds()) if since is not None and report.state == S.ACTIVE else word_in_cell(report)
     sub = _sub(report, names)
     detail = _detail(report)
     signal = bars(report.network.signal_dbm) if report.network is not None else 0
@@ -216,11 +224,18 @@ def _reported(key: ChannelKey, report: ChannelReport, rack: Rack, names: Names, 
     )  # fmt: skip
 
 
+def word_in_cell(report: ChannelReport) -> str:
+    """The state in a word that fits; a mark of a ready channel stands for it."""
+    if report.marks and report.state == S.READY:
+        return MARK_LABELS[report.marks[0]]
+    return SHORT.get(report.state, LABELS[report.state])
+
+
 def _sub(report: ChannelReport, names: Names) -> str:
     if report.state in (S.FAULT, S.DENIED) and report.fault:
         return report.fault
     if report.state == S.NO_SIM:
-        return "slot empty"
+        return "empty"
     if report.marks and report.state in IN_CALL:
         return MARK_LABELS[report.marks[0]].lower()
     return plan_of(report, names) or (report.sim.msisdn if report.sim else "")

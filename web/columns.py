@@ -49,7 +49,7 @@ def cause_text(cause: int) -> str:
 COLUMNS: tuple[Column, ...] = (
     Column("started", "Start", "started", lambda r, s: s.times.stamp(r.started), "time"),
     Column("direction", "Way", "", lambda r, s: r.direction, "way", usual=False),
-    Column("sender", "Sender", "sender", lambda r, s: s.names.senders.get(r.sender, r.sender) or DASH),
+    Column("sender", "Sender", "sender", lambda r, s: s.names.senders.get(r.sender, r.sender) or DASH, "cut"),
     Column("calling", "From", "calling", lambda r, s: _number(r.calling_received, r.calling), "number"),
     Column("called", "To", "called", lambda r, s: _number(r.called_received, r.called), "number"),
     Column("outcome", "Outcome", "outcome", lambda r, s: r.outcome, "outcome"),

@@ -9,6 +9,8 @@ from simrack.web.columns import SIDES, cause_text
 from simrack.web.text import DASH, Times, clock_ms, iccid_text, number_text, offset_text, seconds_text
 from simrack.wire.messages import FlowFigures, MediaFigures
 
+# Two clocks are compared by how much they drifted apart; in a short call jitter is more than that.
+DRIFT_FROM_MS = 60_000
 # A difference that an operator's bill would show too (architecture: differences over 1 s are marked).
 TALK_DIFFERS_MS = 1000
 
@@ -193,7 +195,8 @@ def _voices(story: Story) -> Iterable[Voice]:
     media = media_of(story)
     if media is None:
         return
-    drift = f", drift {media.drift_ppm:.0f} ppm" if media.drift_ppm else ""
+    told = media.drift_ppm and story.record.talk_network_ms >= DRIFT_FROM_MS
+    drift = f", drift {media.drift_ppm:.0f} ppm" if told else ""
     yield Voice("to the network", "said", media.to_network.levels, _flow(media.to_network))
     yield Voice("from the network", "heard", media.from_network.levels, _flow(media.from_network) + drift)
 

@@ -73,7 +73,7 @@ def _sims(rack: Rack) -> Tile:
     return Tile(
         "sims", "SIMs in service", f"{registered} / {known}" if known else DASH,
         sub or ("all registered" if known else "no card reported yet"),
-        parts=(("good", share), ("rest", 100 - share)) if known else (),
+        parts=(("good", share), ("rest", 100 - share)) if known else (("track", 100.0),),
     )  # fmt: skip
 
 
@@ -84,7 +84,7 @@ def _alarms(rack: Rack) -> Tile:
     total = alarms.critical + alarms.major + alarms.minor
     kinds = (("critical", alarms.critical), ("major", alarms.major), ("minor", alarms.minor))
     sub = ", ".join(f"{count} {kind}" for kind, count in kinds if count) or "nothing to do"
-    parts = tuple((kind, 100 * count / total) for kind, count in kinds if count)
+    parts = tuple((kind, 100 * count / total) for kind, count in kinds if count) or (("clear", 100.0),)
     tone = "bad" if alarms.critical else "warn" if total else ""
     return Tile("alarms", "Alarms open", str(total), sub, parts=parts, tone=tone, href="/alarms")
 

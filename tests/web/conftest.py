@@ -9,6 +9,7 @@ import web_demo as demo_data
 import web_helpers as helpers
 from flask_openapi3.openapi import OpenAPI
 from jinja2 import FileSystemBytecodeCache
+from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 
 from simrack.controller.store.migrate import migrate
 
@@ -45,3 +46,39 @@ def demo(templates: Path, tmp_path: Path) -> Iterator[helpers.Stand]:
     stand.feed(*demo_data.messages(stand.clock.utc()))
     yield stand
     stand.close()
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """One browser for all tests of a file. Not of the session: its loop would run under the asynchronous tests."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path="/usr/bin/chromium", args=["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(chromium: Browser) -> Iterator[Page]:
+    """A browser window; an error in its console fails the test."""
+    errors: list[str] = []
+
+    def heard(message: ConsoleMessage) -> None:
+        # A server that stops under an open page cuts its stream: the browser and htmx both report that.
+        expected = message.location.get("url", "").endswith("/nothing-here")
+        cut = expected or message.text == "[object Event]" or "net::ERR_" in message.text
+        if message.type == "error" and not cut:
+            errors.append(message.text)
+
+    # The bypass is for axe, which a test puts into the page.
+    context = chromium.new_context(
+        viewport={"width": 1280, "height": 800}, reduced_motion="reduce", bypass_csp=True
+    )
+    window = context.new_page()
+    window.set_default_timeout(10_000)
+    window.on("console", heard)
+    window.on("pageerror", lambda error: errors.append(str(error)))
+    yield window
+    context.close()
+    assert errors == []

@@ -25,6 +25,11 @@ PAGES = {
     "records-none": "/records?text=999999999", "records-wrong": "/records?cause=900&since=never",
     "story": f"/records/{demo_data.TELLING_CALL}", "alarms": "/alarms", "alarms-all": "/alarms?all",
     "missing": "/nothing-here",
+    **{f"story-{name}": f"/records/{call}" for name, call in demo_data.HARD_CALLS.items()},
+}  # fmt: skip
+LONG = {
+    "long-rack": "/rack", "long-drawer": f"/rack/{demo_data.LONG_BOX}/2", "long-calls": "/calls",
+    "long-calls-by-sender": "/calls?group=sender", "long-records": "/records?sender=long",
 }  # fmt: skip
 WIDTHS = (1280, 390)
 BASES: dict[int, str] = {}  # where a stand is served already
@@ -55,6 +60,10 @@ def main(folder: Path, only: str) -> None:
             shoot_door(browser, empty, folder, only)
             shoot(browser, stand, PAGES, folder, only)
             shoot(browser, small(url, clock), {"rack-small": "/rack"}, folder, only)
+            shoot(browser, small(empty_url, clock), {"rack-first": "/rack"}, folder, only)
+            long = helpers.stand(url, clock=clock, time_zone="Europe/Vienna")
+            long.feed(*demo_data.long_names(clock.utc()))
+            shoot(browser, long, LONG, folder, only)
             shoot(browser, empty, {f"empty-{name}": PAGES[name] for name in ("rack", "calls", "records", "alarms")}, folder, only)
             browser.close()
 

@@ -1,96 +1,23 @@
 """The control room in a real browser, by mouse and keyboard, with changes that come over the bus."""
 
 import re
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
-from waitress import wasyncore
-from waitress.server import create_server
+from playwright.sync_api import Page, expect
+from web_browser import Served, behind_port
 from web_demo import TELLING_CALL
-from web_helpers import PASSWORD, Stand, wait_until
+from web_demo import messages as demo_messages
+from web_helpers import PASSWORD, Stand, stand, wait_until
 
 from simrack.wire import topics
 from simrack.wire.channel import ChannelState
-from simrack.wire.messages import CallInfo, Command, CommandReply, Message
+from simrack.wire.messages import CallInfo, Command, CommandReply
 
 pytestmark = pytest.mark.system
 S = ChannelState
 
 
-@dataclass
-class Served:
-    """A control room behind a port, and the fleet's side of its bus."""
-
-    stand: Stand
-    base: str
-
-    def publish(self, topic: str, message: Message) -> None:
-        assert self.stand.room.live.loop is not None
-        payload = message.encode()
-        self.stand.room.live.loop.call_soon_threadsafe(lambda: self.stand.broker.route(topic, payload, retain=True))
-
-    def channel(self, box: str, channel: int, seq: int, **changed: object) -> None:
-        report = self.stand.model.snapshot().channels[box, channel]
-        self.publish(topics.channel_state(box, channel), report.model_copy(update={"seq": seq, **changed}))
-
-
-@contextmanager
-def behind_port(stand: Stand) -> Iterator[Served]:
-    stand.room.live.start()
-    sockets: dict[int, Any] = {}
-    server = create_server(
-        stand.app, map=sockets, host="127.0.0.1", port=0, threads=12, clear_untrusted_proxy_headers=False
-    )
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        yield Served(stand, f"http://127.0.0.1:{server.effective_port}")
-    finally:
-        stand.room.live.stop()
-        # The browser keeps its idle connections, for which the server's loop would wait.
-        server.trigger.pull_trigger(lambda: wasyncore.close_all(sockets, ignore_all=True))
-        thread.join(5)
-        server.task_dispatcher.shutdown()
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    """One browser for all tests here, because its start takes seconds."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path="/usr/bin/chromium", args=["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
-        )
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def page(chromium: Browser) -> Iterator[Page]:
-    """A browser window; an error in its console fails the test."""
-    errors: list[str] = []
-
-    def heard(message: ConsoleMessage) -> None:
-        # A server that stops under an open page cuts its stream: the browser and htmx both report that.
-        cut = message.text == "[object Event]" or "net::ERR_" in message.text
-        if message.type == "error" and not cut:
-            errors.append(message.text)
-
-    context = chromium.new_context(viewport={"width": 1280, "height": 800}, reduced_motion="reduce")
-    window = context.new_page()
-    window.set_default_timeout(10_000)
-    window.on("console", heard)
-    window.on("pageerror", lambda error: errors.append(str(error)))
-    yield window
-    context.close()
-    assert errors == []
-
-
-def sign_in(page: Page, served: Served) -> None:
+def set_up(page: Page, served: Served) -> None:
     """By the set-up link, as the newcomer does."""
     page.goto(f"{served.base}/setup/{served.stand.room.accounts.new_link()}")
     page.keyboard.type("Ada")
@@ -106,8 +33,7 @@ def sign_in(page: Page, served: Served) -> None:
 def test_a_channel_goes_from_ready_to_speaking_and_back_without_reload(demo: Stand, page: Page) -> None:
     """The Rack page would show the past, or jump about while somebody points at it."""
     with behind_port(demo) as served:
-        wait_until(lambda: demo.model.snapshot().broker, what="the broker")
-        sign_in(page, served)
+        set_up(page, served)
         page.evaluate("window.stayed = true")
         cell = page.locator("#ch-vienna-01-6")
         expect(cell.locator(".r2")).to_have_text("Ready")
@@ -128,8 +54,7 @@ def test_a_channel_goes_from_ready_to_speaking_and_back_without_reload(demo: Sta
 def test_drawer_by_mouse_keyboard_and_address(demo: Stand, page: Page) -> None:
     """A channel could not be looked at closely, or only by mouse."""
     with behind_port(demo) as served:
-        wait_until(lambda: demo.model.snapshot().broker, what="the broker")
-        sign_in(page, served)
+        served.enter(page)
         page.locator("#ch-vienna-01-3").click()
         expect(page).to_have_url(f"{served.base}/rack/vienna-01/3")
         expect(page.locator("#drawer h2")).to_have_text("vienna-01 / 3")
@@ -150,7 +75,7 @@ def test_drawer_by_mouse_keyboard_and_address(demo: Stand, page: Page) -> None:
 def test_story_opens_from_the_records_and_explains_the_route(demo: Stand, page: Page) -> None:
     """A complaint could not be answered."""
     with behind_port(demo) as served:
-        sign_in(page, served)
+        served.enter(page)
         page.keyboard.press("g")
         page.keyboard.press("e")
         expect(page).to_have_url(f"{served.base}/records")
@@ -176,12 +101,9 @@ def test_ending_a_call_asks_first(demo: Stand, page: Page) -> None:
         demo.broker.route(command.reply_to, CommandReply(id=command.id, ok=True).encode(), retain=False)
 
     with behind_port(demo) as served:
-        wait_until(lambda: demo.model.snapshot().broker, what="the broker")
         assert demo.room.live.loop is not None
         demo.room.live.loop.call_soon_threadsafe(lambda: demo.bus.subscribe(topics.controller_command(), controller))
-        sign_in(page, served)
-        page.keyboard.press("g")
-        page.keyboard.press("c")
+        served.enter(page, "/calls")
         page.get_by_role("link", name="End…").first.click()
         expect(page.locator("#dialog")).to_contain_text("Ends 1 call now")
         page.get_by_role("link", name="Keep it").click()
@@ -196,7 +118,8 @@ def test_ending_a_call_asks_first(demo: Stand, page: Page) -> None:
 def test_a_lost_stream_is_said_on_the_page(demo: Stand, page: Page) -> None:
     """People would trust a page that stands still."""
     with behind_port(demo) as served:
-        sign_in(page, served)
+        served.enter(page)
+        expect(page.locator("#live-word")).to_have_text("live")
         assert demo.room.live.loop is not None
         demo.room.live.loop.call_soon_threadsafe(demo.bus.pause)
         expect(page.locator("#live-word")).to_contain_text("no broker")
@@ -207,9 +130,9 @@ def test_a_lost_stream_is_said_on_the_page(demo: Stand, page: Page) -> None:
 def test_a_hidden_tab_gives_its_stream_back_and_catches_up(demo: Stand, page: Page) -> None:
     """Seven tabs would hang the control room in this browser, or a tab would wake up with the past on it."""
     with behind_port(demo) as served:
-        wait_until(lambda: demo.model.snapshot().broker, what="the broker")
         page.clock.install()
-        sign_in(page, served)
+        served.enter(page)
+        expect(page.locator("#live-word")).to_have_text("live")
         page.evaluate("window.stayed = true")
         hide = "hidden => { Object.defineProperty(document, 'hidden', { value: hidden, configurable: true }); "
         hide += "document.dispatchEvent(new Event('visibilitychange')) }"
@@ -219,7 +142,7 @@ def test_a_hidden_tab_gives_its_stream_back_and_catches_up(demo: Stand, page: Pa
         served.channel("vienna-01", 6, 100, state=S.MAINTENANCE)
         wait_until(lambda: demo.model.snapshot().channels["vienna-01", 6].state == S.MAINTENANCE, what="the change")
         page.evaluate(hide, False)
-        expect(page.locator("#ch-vienna-01-6 .r2")).to_have_text("Maintenance")
+        expect(page.locator("#ch-vienna-01-6 .r2")).to_have_text("Service")
         expect(page.locator("#live-word")).to_have_text("live")
         served.channel("vienna-01", 6, 101, state=S.READY)
         expect(page.locator("#ch-vienna-01-6 .r2")).to_have_text("Ready")
@@ -229,12 +152,35 @@ def test_a_hidden_tab_gives_its_stream_back_and_catches_up(demo: Stand, page: Pa
 def test_theme_is_kept_and_small_screens_do_not_overflow(demo: Stand, page: Page) -> None:
     """The night shift would be blinded, or would have to scroll sideways on a phone."""
     with behind_port(demo) as served:
-        sign_in(page, served)
+        served.enter(page)
         page.locator("#theme").click()
         page.locator("#theme").click()
         assert page.evaluate("document.documentElement.dataset.theme") == "dark"
         page.set_viewport_size({"width": 390, "height": 844})
-        for path in ("/rack", "/rack/vienna-01/3", "/calls", "/records", f"/records/{TELLING_CALL}", "/alarms"):
-            page.goto(served.base + path)
+        for path in ("/rack/vienna-01/3", "/calls", "/records", f"/records/{TELLING_CALL}", "/alarms"):
+            page.goto(served.base + path, wait_until="domcontentloaded")
             assert page.evaluate("document.documentElement.dataset.theme") == "dark"
             assert page.evaluate("document.documentElement.scrollWidth") <= 390, path
+
+
+def test_a_wall_comes_back_after_any_absence_of_the_control_room(demo: Stand, page: Page) -> None:
+    """A screen on the wall would show a browser's error page until somebody climbs up to it."""
+    page.clock.install()
+    with behind_port(demo) as served:
+        served.enter(page, "/rack?wall")
+        expect(page.locator("#live-word")).to_have_text("live")
+        port = int(served.base.rpartition(":")[2])
+        page.evaluate("window.stayed = true")
+    expect(page.locator("#live-pill")).to_have_class(re.compile("trouble"))
+    page.clock.fast_forward(200_000)
+    page.clock.run_for(31_000)
+    assert page.evaluate("window.stayed") is True
+    again = stand(demo.room.settings.database, clock=demo.clock)
+    again.feed(*demo_messages(demo.clock.utc()))
+    try:
+        with behind_port(again, port):
+            page.clock.run_for(31_000)
+            expect(page.locator("#live-word")).to_have_text("live")
+            assert page.evaluate("window.stayed") is None
+    finally:
+        again.close()

@@ -91,7 +91,7 @@ def test_last_will_of_a_box_is_one_change_of_its_cells() -> None:
     assert changes.boxes == {"lab-01"}
     assert not changes.layout
     cell = cells.cell(("lab-01", 1), model.snapshot(), Names(), NOW)
-    assert (cell.tone, cell.word, cell.sub) == ("unknown", "Unknown", "was speaking")
+    assert (cell.tone, cell.word, cell.sub) == ("unknown", "Unknown", "was busy")
 
 
 def test_a_new_box_and_a_new_channel_change_the_layout() -> None:

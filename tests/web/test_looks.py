@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from web_demo import at_log, failed_log, ladder, messages
+from web_demo import HARD_CALLS, at_log, failed_log, ladder, messages
 from web_helpers import NOW, Hands, Stand, take
 
 import simrack.web
@@ -144,6 +144,19 @@ def test_any_at_line_can_be_merged(line: str) -> None:
     object.__setattr__(story, "ladder", ladder())
     object.__setattr__(story, "attempts", (attempt,))
     assert len(ladders.merged(story)) >= len(ladder())
+
+
+def test_drift_is_told_of_long_calls_only(demo: Stand) -> None:
+    """A call of 6 s would be said to drift by -1758 ppm, which is jitter."""
+    names, times = Names(), text.Times(ZoneInfo("UTC"))
+
+    def said(call: str) -> str:
+        story = demo.room.desk.queries.story(call)
+        assert story is not None
+        return " ".join(voice.figures for voice in story_view(story, names, times).voices)
+
+    assert "drift 38 ppm" in said(HARD_CALLS["long-talk"])
+    assert "drift" not in said(HARD_CALLS["short-talk"])
 
 
 def test_polling_adds_no_lines_but_a_change_does() -> None:

@@ -155,7 +155,9 @@
 
   // --- drawer
   let from = null;
+  let shownAt = "";
   const mark = () => {
+    shownAt = location.pathname + location.search;
     for (const cell of document.querySelectorAll(".ch[aria-current]")) cell.removeAttribute("aria-current");
     const cell = document.querySelector(`.ch[href="${location.pathname}"]`);
     if (cell) cell.setAttribute("aria-current", "true");
@@ -188,7 +190,8 @@
       $("#dialog").close();
     }
   });
-  window.addEventListener("popstate", () => location.reload());
+  // A link within the page (skip to content) comes here as well, and must not lose the focus that it set.
+  window.addEventListener("popstate", () => { if (location.pathname + location.search !== shownAt) location.reload(); });
 
   // --- theme: as the system, light, dark; a cookie, so that the next page is drawn in it
   const WORDS = { "": "System", light: "Light", dark: "Dark" };
@@ -258,8 +261,15 @@
   for (const select of document.querySelectorAll(".filters select")) {
     select.addEventListener("change", () => select.form.requestSubmit());
   }
-  // A wall that lost its stream for good (a new release, a dead proxy) starts over by itself.
-  if (wall) setInterval(() => { if (heard && Date.now() - heard > 120000) location.reload(); }, 30000);
+  // A wall that lost its stream for good (a new release, a dead proxy) starts over by itself, but not before
+  // somebody answers: a reload into nothing would leave the browser's error page there for ever.
+  const LOST_MS = 120000;
+  if (wall) setInterval(async () => {
+    if (Date.now() - heard < LOST_MS) return;
+    try {
+      if ((await fetch("/healthz")).ok) location.reload();
+    } catch { /* still away: the next turn asks again */ }
+  }, 30000);
   themed();
   mark();
   tick();

@@ -3,7 +3,6 @@
 (() => {
   const places = [...document.querySelectorAll(".voice")];
   if (!places.length || !window.uPlot) return;
-  const HEIGHT = 96;
   const sync = window.uPlot.sync("voice");
   const clock = (value) => `${Math.floor(value / 60)}:${String(Math.floor(value % 60)).padStart(2, "0")}`;
   // Custom properties hold light-dark(); only a real property shows what it comes to.
@@ -27,7 +26,7 @@
     const axis = { stroke: resolve(place, "--mute"), font: "11px DejaVu Sans, sans-serif", ticks: { show: false } };
     charts.set(place, new window.uPlot({
       width: place.clientWidth,
-      height: HEIGHT,
+      height: place.clientHeight,
       legend: { show: false },
       cursor: { sync: { key: sync.key }, points: { size: 6 }, y: false, drag: { x: false, y: false } },
       scales: { x: { time: false }, y: { range: [-70, 0] } },
@@ -55,7 +54,8 @@
   const resized = new ResizeObserver((entries) => {
     for (const { target } of entries) {
       const chart = charts.get(target);
-      if (chart && chart.width !== target.clientWidth) chart.setSize({ width: target.clientWidth, height: HEIGHT });
+      const size = { width: target.clientWidth, height: target.clientHeight };
+      if (chart && (chart.width !== size.width || chart.height !== size.height)) chart.setSize(size);
     }
   });
   places.forEach((place) => resized.observe(place));
