@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from simrack.wire import installation
+from simrack.wire import installation, sections
 from simrack.wire.errors import UserError
 from simrack.wire.installation import data_folder
 
@@ -90,10 +90,10 @@ def write_private(path: Path, text: str) -> None:
 
 def parse_address(text: str, name: str) -> tuple[str, int]:
     """`host:port` as a pair."""
-    host, colon, port = text.rpartition(":")
-    if not colon or not port.isdigit() or int(port) > 65535:
-        raise UserError(f"{text!r} is no address", name, "Write host:port, for instance 127.0.0.1:5060.")
-    return host.strip("[]"), int(port)
+    try:
+        return sections.parse_address(text)
+    except ValueError:
+        raise UserError(f"{text!r} is no address", name, "Write host:port, for instance 127.0.0.1:5060.") from None
 
 
 def claim(address: tuple[str, int], kind: int, name: str) -> tuple[str, int]:

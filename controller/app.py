@@ -32,7 +32,7 @@ from simrack.controller.fleet.state import Fleet
 from simrack.controller.routing.current import Routing
 from simrack.controller.routing.decision import CallFacts
 from simrack.controller.routing.table import RoutingTable
-from simrack.controller.settings import ControllerSettings, parse_address
+from simrack.controller.settings import ControllerSettings
 from simrack.controller.store.migrate import migrate
 from simrack.controller.store.queries import Queries
 from simrack.controller.store.writer import Writer
@@ -44,6 +44,7 @@ from simrack.wire.errors import UserError
 from simrack.wire.metrics import MetricsPage
 from simrack.wire.mqtt import Bus, Commander, MqttBus, Stamp
 from simrack.wire.ports import Clock, Ids, SystemClock, SystemIds
+from simrack.wire.sections import parse_address
 
 log = structlog.get_logger(__name__)
 #: A broker on this machine answers at once; without one the controller serves, and refuses for lack of boxes.

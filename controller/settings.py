@@ -6,37 +6,20 @@ database; `import` names a file that is put there at start when it changed.
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field
 
 from simrack.wire import tomlfile
-from simrack.wire.mqtt import BrokerUrl
+from simrack.wire.sections import HostPort, MetricsSettings, MqttSettings, Section
+
+__all__ = ["ControllerSettings", "MetricsSettings", "MqttSettings", "SipSettings", "load"]
 
 ENV_PREFIX = "SIMRACK_CONTROLLER_"
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
-
-
-class MqttSettings(_Section):
-    """The broker; the password inside the URL is never logged."""
-
-    url: str = "mqtt://127.0.0.1:1883"
-
-    @field_validator("url")
-    @classmethod
-    def _is_broker(cls, value: str) -> str:
-        try:
-            BrokerUrl.parse(value)
-        except Exception as error:
-            raise ValueError(f"{error} Write mqtt://user:password@host:port.") from error
-        return value
-
-
-class SipSettings(_Section):
+class SipSettings(Section):
     """Where calls come in, how senders are challenged, and how many calls are admitted."""
 
-    listen: str = "127.0.0.1:5060"
+    listen: HostPort = "127.0.0.1:5060"
     realm: str = Field(default="simrack", pattern=r'^[^"\\\s]{1,64}$')
     #: Measured on 2 cores (sip-and-media): above 150 a process falls behind; 80 leaves room for the rest.
     calls_per_second: float = Field(default=80.0, gt=0, le=10_000)
@@ -44,27 +27,8 @@ class SipSettings(_Section):
     failures_within_s: float = Field(default=300.0, gt=0, le=86_400)
     ban_hours: float = Field(default=12.0, gt=0, le=24 * 365)
 
-    @field_validator("listen")
-    @classmethod
-    def _is_address(cls, value: str) -> str:
-        parse_address(value)
-        return value
 
-
-class MetricsSettings(_Section):
-    """Where Prometheus reads; "" = nowhere."""
-
-    listen: str = ""
-
-    @field_validator("listen")
-    @classmethod
-    def _is_address(cls, value: str) -> str:
-        if value:
-            parse_address(value)
-        return value
-
-
-class ControllerSettings(_Section):
+class ControllerSettings(Section):
     """The whole file."""
 
     database: str
@@ -81,11 +45,3 @@ def load(path: Path) -> ControllerSettings:
     if settings.import_ is not None and not settings.import_.is_absolute():
         settings = settings.model_copy(update={"import_": path.parent / settings.import_})
     return settings
-
-
-def parse_address(text: str) -> tuple[str, int]:
-    """`host:port` as a pair; raises ValueError that says what is allowed."""
-    host, colon, port = text.rpartition(":")
-    if not colon or not host or not port.isdigit() or int(port) > 65535:
-        raise ValueError(f"{text!r} is no address; write host:port, for instance 127.0.0.1:5060")
-    return host.strip("[]"), int(port)

@@ -24,7 +24,7 @@ from simrack.gateway.figures import Figures, Sources, Tally
 from simrack.gateway.module import Module
 from simrack.gateway.outbox import Outbox
 from simrack.gateway.ports import NoPace, Opener, Pace, Sound, Tools
-from simrack.gateway.settings import BoxSettings, check_link, parse_address
+from simrack.gateway.settings import BoxSettings, check_link
 from simrack.gateway.switchboard import Switchboard
 from simrack.gateway.uplink import Self, Uplink, will
 from simrack.sip.legs import IncomingLeg
@@ -34,6 +34,7 @@ from simrack.wire.messages import FaultPart
 from simrack.wire.metrics import MetricsPage
 from simrack.wire.mqtt import Bus
 from simrack.wire.ports import Clock, Ids
+from simrack.wire.sections import parse_address
 
 log = structlog.get_logger(__name__)
 

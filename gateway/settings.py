@@ -4,39 +4,23 @@ import ipaddress
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from simrack.wire.errors import UserError
 from simrack.wire.messages import BoxId
+from simrack.wire.sections import HostPort, MetricsSettings, MqttSettings, Section, parse_address
 
-Address = tuple[str, int]
 Link = Literal["loopback", "plain"]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class MqttSettings(_Section):
-    """The broker; the password inside the URL is never logged."""
-
-    url: str = "mqtt://127.0.0.1:1883"
-
-
-class SipSettings(_Section):
+class SipSettings(Section):
     """Where the box takes INVITEs, and the only address that it takes them from."""
 
-    listen: str = "127.0.0.1:0"
-    controller: str = "127.0.0.1:5060"
-
-    @field_validator("listen", "controller")
-    @classmethod
-    def _is_address(cls, value: str) -> str:
-        parse_address(value)
-        return value
+    listen: HostPort = "127.0.0.1:0"
+    controller: HostPort = "127.0.0.1:5060"
 
 
-class RtpSettings(_Section):
+class RtpSettings(Section):
     """Voice: local address and the range of UDP ports, both ends included."""
 
     host: str = "127.0.0.1"
@@ -50,20 +34,7 @@ class RtpSettings(_Section):
         return self
 
 
-class MetricsSettings(_Section):
-    """Where Prometheus reads; "" = nowhere."""
-
-    listen: str = ""
-
-    @field_validator("listen")
-    @classmethod
-    def _is_address(cls, value: str) -> str:
-        if value:
-            parse_address(value)
-        return value
-
-
-class CallSettings(_Section):
+class CallSettings(Section):
     """Limits for every call of the box; the controller may set lower ones per call."""
 
     max_ring_s: int = Field(default=120, ge=5, le=600)
@@ -73,7 +44,7 @@ class CallSettings(_Section):
     alone_hours: float = Field(default=2.0, gt=0.0, le=72.0)
 
 
-class ModuleSettings(_Section):
+class ModuleSettings(Section):
     """One module: its ports, and the number of the channel that it serves.
 
     Either `at` (and `audio`) name the ports, or `usb` names the socket where the module is plugged ("1-1.4").
@@ -93,7 +64,7 @@ class ModuleSettings(_Section):
         return self
 
 
-class BoxSettings(_Section):
+class BoxSettings(Section):
     """The whole file. `link` "plain" permits SIP and RTP on private addresses outside a tunnel."""
 
     box: BoxId
@@ -115,14 +86,6 @@ class BoxSettings(_Section):
             if twice:
                 raise ValueError(f"module: {field} {', '.join(twice)} stands twice")
         return self
-
-
-def parse_address(text: str) -> Address:
-    """`host:port` as a pair; raises ValueError that says what is allowed."""
-    host, colon, port = text.rpartition(":")
-    if not colon or not host or not port.isdigit() or int(port) > 65535:
-        raise ValueError(f"{text!r} is no address; write host:port, for instance 127.0.0.1:5060")
-    return host.strip("[]"), int(port)
 
 
 def check_link(settings: BoxSettings) -> None:

@@ -3,28 +3,22 @@
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
+
+from simrack.wire.sections import HostPort, MqttSettings, Section, parse_address
+
+__all__ = ["MqttSettings", "WebSettings"]
 
 # Event streams hold a thread each; pages need some more beside them (components: threads must exceed streams).
 PAGE_THREADS = 16
 
 
-class MqttSettings(BaseModel):
-    """How to reach the broker."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    url: str = Field(description="mqtt://user:password@host:port")
-
-
-class WebSettings(BaseModel):
+class WebSettings(Section):
     """What `simrack web --config FILE` reads."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     database: str = Field(description="SQLAlchemy URL of the centre's database")
     mqtt: MqttSettings
-    listen: str = Field(default="127.0.0.1:8080", description="address:port; port 0 takes a free one")
+    listen: HostPort = Field(default="127.0.0.1:8080", description="address:port; port 0 takes a free one")
     controller_sip: str = Field(default="", description="address:port of the controller, shown to people")
     public_url: str = Field(
         default="", description="https://… as browsers see it; needed behind a proxy, makes cookies secure"
@@ -34,14 +28,6 @@ class WebSettings(BaseModel):
     session_hours: int = Field(default=12, ge=1, le=24 * 90, description="a session without a request ends")
     setup_link_hours: int = Field(default=24, ge=1, le=24 * 7, description="life of a set-up link")
     streams: int = Field(default=100, ge=1, le=1000, description="live pages open at the same time")
-
-    @field_validator("listen")
-    @classmethod
-    def _address(cls, value: str) -> str:
-        host, _, port = value.rpartition(":")
-        if not host or not port.isdigit() or int(port) > 65535:
-            raise ValueError("write address:port, for instance 127.0.0.1:8080")
-        return value
 
     @field_validator("time_zone")
     @classmethod
@@ -59,8 +45,7 @@ class WebSettings(BaseModel):
 
     @property
     def address(self) -> tuple[str, int]:
-        host, _, port = self.listen.rpartition(":")
-        return host.strip("[]"), int(port)
+        return parse_address(self.listen)
 
     @property
     def zone(self) -> ZoneInfo:

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from simrack.gateway.settings import BoxSettings, check_link, parse_address
+from simrack.gateway.settings import BoxSettings, check_link
 from simrack.wire.errors import UserError
+from simrack.wire.sections import parse_address
 from simrack.wire.tomlfile import load, parse
 
 GOOD = """
