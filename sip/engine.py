@@ -443,9 +443,15 @@ class Agent(UA):
     def give_up(self, headers: Headers) -> None:
         """Cancel towards a silent host: no more INVITEs, but a late answer is still acknowledged and ended."""
         self.release(headers)
-        if self.tr is not None and self.tr.teA is not None:
+        if self.tr is None:
+            return
+        if self.tr.teA is not None:
             self.tr.teA.cancel()
             self.tr.teA = None
+        if self.tr.cancelPending and self.tr.cancel is not None:
+            # RFC 3261 9.1 waits for a 1xx, but a host that stalls would find the INVITE alone when it wakes, and
+            # dial it beside the next candidate. The CANCEL lies behind it; a second one follows the 1xx.
+            self._manager.transmitMsg(self.tr.userv, self.tr.cancel, self.tr.address, None)
 
     def offer(self, sdp: bytes) -> bool:
         """Send a re-INVITE; False when another exchange is on (RFC 3261 14.1)."""

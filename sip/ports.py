@@ -60,7 +60,7 @@ class Dialog(Protocol):
         """CANCEL or BYE, whichever the stage asks for. A BYE waits for the ACK (RFC 3261 15)."""
 
     def give_up(self, headers: Headers) -> None:
-        """Cancel towards a silent host: no more INVITEs, but a late answer is acknowledged and ended."""
+        """Cancel towards a silent host, at once: no more INVITEs; a late answer is acknowledged and ended."""
 
     def offer(self, sdp: bytes) -> bool:
         """Send a re-INVITE; False when another exchange is on (RFC 3261 14.1)."""

@@ -100,6 +100,19 @@ async def test_silent_host_fails_soon_and_is_left_alone(rig: Rig, peer: Peer) ->
     assert peer.count("INVITE") == sent
 
 
+async def test_stalled_host_finds_the_cancel_behind_the_invite(rig: Rig, peer: Peer) -> None:
+    """A box that was frozen for seconds dialled the number beside the box that had taken the call over."""
+    leg = rig.dial(peer, no_response_s=0.05)
+    await event(leg)
+    invite, cancel = await peer.request("INVITE"), await peer.request("CANCEL")
+    assert (cancel.branch, cancel.cseq) == (invite.branch, invite.cseq)
+    assert "cause=102" in cancel.one("reason")
+    peer.reply(cancel, 200)
+    peer.reply(invite, 487)
+    await peer.request("ACK")
+    assert rig.stack.legs == 0
+
+
 async def test_late_ringing_of_an_abandoned_call_is_cancelled(rig: Rig, peer: Peer) -> None:
     leg = rig.dial(peer, no_response_s=0.05)
     invite = await peer.request("INVITE")

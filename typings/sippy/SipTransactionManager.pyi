@@ -23,6 +23,9 @@ class SipTransaction:
     tout: float
     state: type
     cancel: SipRequest | None
+    cancelPending: bool
+    userv: Any
+    address: Any
     checksum: bytes
     r487: SipResponse
     cancel_cb: Callable[..., object] | None
