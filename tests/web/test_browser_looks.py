@@ -3,7 +3,6 @@
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,7 +26,7 @@ PAGES = (
 )  # fmt: skip
 OTHER_PAGES = (
     "/rack?wall", "/calls?group=sender&text=nova", "/records?text=999999999", "/records?text=999&cause=900",
-    "/nothing-here", *(f"/records/{HARD_CALLS[name]}" for name in ("six-failed", "refused", "incoming", "estimated")),
+    "/nothing-here", *(f"/records/{HARD_CALLS[name]}" for name in ("six-failed", "refused")),
 )  # fmt: skip
 # Words of ours that must be whole; names given by people may end in an ellipsis.
 CLIPPED = """() => [...document.querySelectorAll('.r2, .lg, .k, .v, .go span, .quiet span, .pill, .btn, th, .load, dt')]
@@ -94,9 +93,9 @@ def test_nothing_of_ours_is_clipped_however_long_the_names(empty: Stand, page: P
     with behind_port(empty) as served:
         served.enter(page)
         for path in ("/rack", f"/rack/{LONG_BOX}/18", "/rack?wall", "/calls", "/records"):
+            page.goto(served.base + path, wait_until="domcontentloaded")
             for width in (1280, 1440, 390):
                 page.set_viewport_size({"width": width, "height": 844})
-                page.goto(served.base + path, wait_until="domcontentloaded")
                 assert page.evaluate(CLIPPED) == [], (path, width)
                 assert page.evaluate("document.documentElement.scrollWidth") <= width, (path, width)
         page.set_viewport_size({"width": 1280, "height": 800})
@@ -200,8 +199,8 @@ def test_every_page_can_be_worked_by_keyboard_alone(demo: Stand, page: Page) -> 
         assert page.evaluate("getComputedStyle(document.querySelector('.ch')).transitionDuration") == "0s"
 
 
-# Measured at 0.5 s here for 1280 cells; a page that takes longer than this feels stuck.
-DRAW_S, WEIGHT = 3.0, 1_200_000
+# 690 KB and 0.1 s of the server for 1280 cells, measured; a click would feel stuck with much more.
+WEIGHT = 1_000_000
 
 
 def test_a_hall_of_forty_boxes_is_drawn_at_once(empty: Stand, page: Page) -> None:
@@ -209,9 +208,9 @@ def test_a_hall_of_forty_boxes_is_drawn_at_once(empty: Stand, page: Page) -> Non
     empty.feed(*fleet(empty.clock.utc(), 40, 32))
     with behind_port(empty) as served:
         served.enter(page, "/alarms")
-        begun = time.monotonic()
         answer = page.goto(f"{served.base}/rack", wait_until="load")
         expect(page.locator(".ch")).to_have_count(1280)
-        assert time.monotonic() - begun < DRAW_S
+        drawn = "[...document.querySelectorAll('.ch')].filter(e => e.checkVisibility({contentVisibilityAuto: true})).length"
+        assert 32 <= page.evaluate(drawn) < 640
         assert answer is not None
         assert len(answer.body()) < WEIGHT
