@@ -50,6 +50,7 @@ class AlarmBoard:
     def __init__(self, store: AlarmStore, bus: Bus, clock: Clock, stamp: Stamp) -> None:
         self._store, self._bus, self._clock, self._stamp = store, bus, clock, stamp
         self._open: dict[str, Severity] = {}
+        self._titles: dict[str, str] = {}
         self._held: dict[str, tuple[float, str, str]] = {}
         self._changes: asyncio.Queue[_Change] = asyncio.Queue()
         self._told = asyncio.Event()
@@ -68,7 +69,7 @@ class AlarmBoard:
     ) -> None:
         """Open or close the alarm of (`kind`, `subject`); saying the same twice changes nothing.
 
-        `detail` is added to the title when it opens. With `hold_s` it closes by itself that many seconds
+        `detail` is added to the title; another one renews an open alarm. With `hold_s` it closes by itself that many seconds
         after it was last set: for things that happen, not last.
         """
         entry = CATALOGUE[kind]
@@ -76,17 +77,22 @@ class AlarmBoard:
         self._held.pop(cause, None)
         if active and hold_s is not None:
             self._held[cause] = (self._clock.monotonic() + hold_s, kind, subject)
-        if active == (cause in self._open):
-            return
         title = entry.title.format(subject=subject) + (f": {detail}" if detail else "")
+        if active == (cause in self._open) and not self._is_news(cause, title, active and bool(detail)):
+            return
         if active:
-            self._open[cause] = entry.severity
+            self._open[cause], self._titles[cause] = entry.severity, title
             log.warning("alarm opened", cause=cause, title=title)
         else:
             del self._open[cause]
+            self._titles.pop(cause, None)
             log.info("alarm closed", cause=cause)
         self._changes.put_nowait(_Change(cause, active, entry.severity, title, entry.advice))
         self._told.set()
+
+    def _is_news(self, cause: str, title: str, told: bool) -> bool:
+        """Whether an open alarm is to say something else: the mistake of today, not the one mended yesterday."""
+        return told and self._titles.get(cause) != title
 
     def sweep(self) -> None:
         """Close what was held long enough."""

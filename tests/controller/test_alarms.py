@@ -66,6 +66,18 @@ async def test_alarm_opens_and_closes_once_and_pages_hear_of_it(run_tasks: Run) 
     assert on.kept.told == ["+box-unreachable:box-1 major Box box-1 is unreachable", "-box-unreachable:box-1"]
 
 
+async def test_open_alarm_tells_the_newest_trouble(run_tasks: Run) -> None:
+    """Who has mended the line that the alarm names, and is refused again, must see the line that is wrong now."""
+    on = Board()
+    run_tasks(on.board.run())
+    for line in (7, 7, 9):
+        on.board.set("config-rejected", active=True, detail=f"routing.toml:{line}")
+    on.board.set("config-rejected", active=True)
+    on.board.set("config-rejected", active=False)
+    await until(lambda: len(on.kept.told) == 3)
+    assert [told.rpartition(":")[2] for told in on.kept.told] == ["7", "9", "-config-rejected"]
+
+
 async def test_alarm_about_the_database_waits_for_the_database(run_tasks: Run, monkeypatch: Any) -> None:
     """The alarm that tells of a full disk is not lost on that disk."""
     monkeypatch.setattr("simrack.controller.alarms.board.RETRY_S", 0.01)
