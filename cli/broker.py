@@ -9,6 +9,7 @@ import asyncio
 import ipaddress
 import json
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -36,10 +37,22 @@ def _amqtt_config(settings: BrokerSettings) -> dict[str, Any]:
     }
 
 
+class Steady(dict[str, list[Any]]):
+    """A dictionary that may be changed while somebody walks over it: the walk sees it as it was.
+
+    amqtt 0.12 walks over its table of subscriptions with an await in the loop, at each new connection. A
+    subscription that comes in between raises there, and the new client's SUBSCRIBE is never answered.
+    """
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(tuple(self.keys()))
+
+
 async def _serve(settings: BrokerSettings) -> None:
     from amqtt.broker import Broker
 
     broker = Broker(_amqtt_config(settings))
+    broker._subscriptions = Steady(broker._subscriptions)
     await broker.start()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

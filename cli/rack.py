@@ -14,7 +14,7 @@ from simrack.wire.messages import BoxStatus, ChannelReport
 from simrack.wire.mqtt import MqttBus
 from simrack.wire.ports import SystemIds
 
-CONNECT_S = 5.0  # the broker is on this machine or one link away
+CONNECT_S = 12.0  # long enough for a second try after a session that the broker dropped
 QUIET_S = 0.4  # retained state comes in one burst; this long without a message ends it
 
 
