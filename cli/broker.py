@@ -8,6 +8,7 @@ box is elsewhere, use Mosquitto or a clustered broker (docs/dependencies.md).
 import asyncio
 import ipaddress
 import json
+import logging
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -48,9 +49,18 @@ class Steady(dict[str, list[Any]]):
         return iter(tuple(self.keys()))
 
 
+def _in_one_line(record: logging.LogRecord) -> bool:
+    """Log a client that stalls or goes away without amqtt's traceback: the client is at fault, not the code."""
+    if record.exc_info and isinstance(record.exc_info[1], TimeoutError | ConnectionError):
+        record.msg, record.args = f"a client does not answer: {record.exc_info[1]}", ()
+        record.exc_info = record.exc_text = None
+    return True
+
+
 async def _serve(settings: BrokerSettings) -> None:
     from amqtt.broker import Broker
 
+    logging.getLogger("amqtt.broker").addFilter(_in_one_line)
     broker = Broker(_amqtt_config(settings))
     broker._subscriptions = Steady(broker._subscriptions)
     await broker.start()
