@@ -52,10 +52,10 @@ class ChildGaveUp(UserError):
 
 
 class Supervisor:
-    """Owns the children of one `simrack up`."""
+    """Owns the children of one `simrack up`; `on_restart` hears when a child that was started again serves."""
 
-    def __init__(self, logs: Path, clock: Clock) -> None:
-        self._logs = logs
+    def __init__(self, logs: Path, clock: Clock, on_restart: Callable[[], None] = lambda: None) -> None:
+        self._logs, self._on_restart = logs, on_restart
         self._clock = clock
         self._children: list[Child] = []
         self._stopping = False
@@ -133,7 +133,10 @@ class Supervisor:
                 sink.flush()
             else:
                 child.on_ready(ready)
+                again = child.ready.is_set()
                 child.ready.set()
+                if again:
+                    self._on_restart()
 
     async def stop(self) -> None:
         """SIGTERM in reverse order of start, one after the other, SIGKILL for whoever does not listen."""

@@ -182,7 +182,7 @@ class Rack:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.clock, self.ids = SystemClock(), SystemIds()
-        self.supervisor = Supervisor(plan.data / "logs", self.clock)
+        self.supervisor = Supervisor(plan.data / "logs", self.clock, self._restarted)
 
     async def start(self, group: asyncio.TaskGroup) -> None:
         plan = self.plan
@@ -237,6 +237,14 @@ class Rack:
         password = self.ids.token(12)
         self.plan.facts["callers"] = lab_callers(password)
         self.plan.routing = _write(self.plan, "routing", lab_routing(password))
+
+    def _restarted(self) -> None:
+        """Tell the new process ids, and where the lab listens now, to whoever reads the state file."""
+        if not self.plan.state.exists():
+            return
+        if self.plan.lab:
+            self._read_lab()
+        self._write_state()
 
     def _write_state(self) -> None:
         plan = self.plan

@@ -4,6 +4,7 @@ All tests share one rack. After all of them: as many records as calls, no channe
 """
 
 import asyncio
+import json
 import os
 import random
 import re
@@ -98,18 +99,14 @@ def where(rack: Rack, number: str) -> tuple[str, int]:
     return found
 
 
-def child(rack: Rack, config: str) -> int:
-    """Process id of a child of `simrack up` as it is now, by the name of its settings file."""
-    path = str(rack.folder / "data" / "run" / f"{config}.toml")
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                words = (entry / "cmdline").read_bytes().split(b"\0")
-            except OSError:
-                continue
-            if path.encode() in words:
-                return int(entry.name)
-    raise AssertionError(f"no process runs with {path}")
+def child(rack: Rack, name: str) -> int:
+    """Process id of a child of `simrack up` as it is now; the state file follows restarts."""
+
+    def alive() -> int:
+        found = int(json.loads(rack.state_file.read_text())["pids"][name])
+        return found if Path(f"/proc/{found}").exists() else 0
+
+    return int(until(alive, f"{name} runs"))
 
 
 def command(rack: Rack, action: str, **args: Any) -> CommandReply:
@@ -655,6 +652,26 @@ def test_broker_killed_in_a_call(rack: Rack, trunk: Client) -> None:
     assert agrees(rack, number).outcome == "answered"
     rack.wait_ready()
     assert answers(rack, trunk)
+
+
+def test_lab_killed_in_a_call(rack: Rack, trunk: Client) -> None:
+    """All modules vanish at once, as when a hub loses power: calls end, and everything comes back by itself."""
+    number = quick(rack)
+    call = trunk.call(number).invite()
+    call.answered()
+    before = rack.state["ledger"]
+    os.kill(child(rack, "lab"), signal.SIGKILL)
+    assert call.ended().cause == 41
+    row = only(rack, number)
+    assert (row.outcome, row.cause, row.side) == ("answered", 41, "rack")
+    rack.state["ledger"] = until(lambda: new_ledger(rack, before), "the state file names the new ledger")
+    rack.wait_ready()
+    assert answers(rack, trunk)
+
+
+def new_ledger(rack: Rack, before: str) -> str:
+    found = str(json.loads(rack.state_file.read_text())["ledger"])
+    return "" if found == before else found
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
