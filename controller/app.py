@@ -247,6 +247,7 @@ class _Rooms:
             on_invite=lambda leg: self._desk.on_invite(leg),
             clock=self._clock,
             ids=self._ids,
+            hears=lambda source: self._desk.hears(source),
             trusted=lambda source: self._desk.trusted(source),
             admit=lambda source: _ADMISSION[self._desk.gate(source)],
             suspect=lambda source, problem: self._desk.suspect(source, problem),

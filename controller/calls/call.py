@@ -112,6 +112,11 @@ class Call:
     def attempts(self) -> list[Attempt]:
         return self.history.attempts
 
+    @property
+    def host(self) -> str:
+        """The address that the call came from."""
+        return self._leg.request.source[0]
+
     def hang_up(self, order: Order) -> None:
         """End the call from outside."""
         self._inbox.put_nowait(order)

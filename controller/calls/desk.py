@@ -54,6 +54,7 @@ class Desk:
         self._earlier_until = 0.0
         self._sampled: dict[str, float] = {}
         self._unlogged: Counter[str] = Counter()
+        self._hosts: Counter[str] = Counter()  # where the calls in progress came from
         services.fleet.listen(self._box_changed)
 
     async def run(self) -> None:
@@ -78,6 +79,12 @@ class Desk:
         if gate is Gate.OVERLOAD:
             self._note_overload()
         return gate
+
+    def hears(self, source: tuple[str, int]) -> bool:
+        """Whether anything of this source is looked at: not while it is banned, unless a call of it is on."""
+        if not self.guard.is_banned(source) or source[0] in self._hosts:
+            return True
+        return self._on.fleet.box_at(source) is not None
 
     def trusted(self, source: tuple[str, int]) -> bool:
         """Whether `X-Simrack-*` headers of this source count."""
@@ -209,6 +216,7 @@ class Desk:
     def _begin(self, call: AnyCall) -> None:
         assert self._group is not None, "the desk takes calls only while it runs"
         self._calls[call.id] = call
+        self._hosts[call.host] += 1
         self._empty.clear()
         self._on.metrics.in_progress.set(len(self._calls))
         task = self._group.create_task(self._serve(call), name=f"call-{call.id}")
@@ -224,6 +232,9 @@ class Desk:
             call.give_up()
         finally:
             del self._calls[call.id]
+            self._hosts[call.host] -= 1
+            if not self._hosts[call.host]:
+                del self._hosts[call.host]
             self._on.metrics.in_progress.set(len(self._calls))
             if not self._calls:
                 self._empty.set()

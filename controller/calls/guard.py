@@ -112,6 +112,8 @@ class Guard:
     def failed(self, source: Address, *, spare: bool) -> bool:
         """Count a failed identification; True when it is one too many. `spare` sources are never banned."""
         now, known, limits = self._clock.monotonic(), self._of(source), self.limits
+        if now < known.banned_until:
+            return False
         known.failures = [at for at in known.failures if now - at < limits.failures_within_s]
         known.failures.append(now)
         if len(known.failures) < limits.failures:
@@ -120,6 +122,11 @@ class Guard:
         if not spare:
             known.banned_until = now + limits.ban_s
         return True
+
+    def is_banned(self, source: Address) -> bool:
+        """Whether this source is not answered now."""
+        known = self._sources.get(source[0])
+        return known is not None and self._clock.monotonic() < known.banned_until
 
     def banned(self) -> tuple[str, ...]:
         """Addresses that are not answered now."""

@@ -66,6 +66,11 @@ class IncomingCall:
     def attempts(self) -> list[Attempt]:
         return self.history.attempts
 
+    @property
+    def host(self) -> str:
+        """The address of the box."""
+        return self._leg.request.source[0]
+
     def give_up(self) -> None:
         """Leave the box not waiting after a fault inside."""
         self._leg.hang_up(Cause.TEMPORARY_FAILURE, "internal error")

@@ -186,9 +186,11 @@ async def test_source_that_fails_too_often_is_not_answered(tmp_path: Path) -> No
         for _ in range(3):
             assert await on.final(on.invite(peer=stranger)) == 403
         silent = on.invite(peer=stranger)
+        probe = on.invite(peer=stranger, headers="Require: nothing")
         call = on.invite("+4930123456")
         assert await on.final(call) == 404
         assert not silent.got
+        assert not probe.got, "not even what is wrong with a request"
         assert (await on.command("banned")).result == {"addresses": ["127.0.0.3"]}
         assert (await on.command("free", address="127.0.0.3")).ok
         again = on.invite(peer=stranger)

@@ -122,6 +122,15 @@ def test_ban_after_failures_expires_and_can_be_lifted() -> None:
     assert not door.free("203.0.113.9")
 
 
+def test_ban_is_told_once_however_long_the_source_goes_on() -> None:
+    """A flood wrote a line of log for every 20 packets."""
+    door = Guard(TestClock(), GuardLimits(failures=3))
+    told = [door.failed(ELSEWHERE, spare=False) for _ in range(30)]
+    assert told.count(True) == 1
+    assert door.is_banned(ELSEWHERE)
+    assert not door.is_banned(HOME)
+
+
 def test_failures_far_apart_ban_nobody() -> None:
     clock, door = guard(failures=3, failures_within_s=10)
     for _ in range(6):
