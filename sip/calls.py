@@ -96,6 +96,7 @@ def invite_of(packet: Packet, source: tuple[str, int]) -> Invite:
         sdp=packet.sdp,
         headers=MappingProxyType(headers),
         authorization=headers.get("authorization", ""),
+        more_authorizations=tuple(packet.all("authorization")[1:]),
     )
 
 

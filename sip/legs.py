@@ -167,6 +167,7 @@ class Invite:
     sdp: bytes | None
     headers: Mapping[str, str]  # lower-case name -> first value; X-Simrack-* kept only from trusted sources
     authorization: str = ""  # raw Authorization header, or ""
+    more_authorizations: tuple[str, ...] = ()  # a client shows one for each realm that it knows (RFC 3261 22.3)
 
 
 @dataclass(frozen=True, slots=True)

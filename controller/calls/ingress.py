@@ -77,6 +77,8 @@ class Stranger:
 
 
 Entrance = FromBox | Identified | Challenge | Stranger
+#: Each costs a hash; an honest client has one or two.
+MOST_CREDENTIALS = 4
 #: What a digest problem leads to; the rest is a wrong credential.
 _ASK_AGAIN = frozenset({"stale", "replay"})
 
@@ -97,9 +99,14 @@ def enter(invite: Invite, box: str | None, senders: Senders, digest: DigestCheck
 
 def _by_digest(invite: Invite, senders: Senders, digest: DigestCheck) -> Entrance:
     source = invite.source
-    verdict = digest.check(
-        invite.authorization, "INVITE", invite.method_uri, lambda user: senders.secret_of(user, source)
-    )
+    shown = (invite.authorization, *invite.more_authorizations[:MOST_CREDENTIALS])
+    for credentials in shown:
+        verdict = digest.check(
+            credentials, "INVITE", invite.method_uri, lambda user: senders.secret_of(user, source)
+        )
+        # Those for another realm were meant for somebody else.
+        if verdict.problem != "realm":
+            break
     if verdict.ok:
         sender = senders.by_user(verdict.username)
         if sender is not None:

@@ -1,6 +1,6 @@
 """The door: who an INVITE is from, what it costs a source, who is not answered."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from controller_sim import TestClock, invite
@@ -90,6 +90,16 @@ def test_table_of_entrances(
     """Each way in and each way out of the issue's table: who is let in, challenged, refused."""
     asked = invite(source=source, authorization=authorization)
     assert enter(asked, box, KnownSenders(), ToldDigest()) == expected
+
+
+def test_credentials_for_another_realm_are_passed_over() -> None:
+    """A PBX behind a proxy of its own shows that proxy's credentials too; it must not be refused for them."""
+    asked = replace(invite(source=AWAY, authorization="pbx:realm"), more_authorizations=("pbx:realm", "pbx:"))
+    assert enter(asked, None, KnownSenders(), ToldDigest()) == Identified("pbx", digest=True)
+    many = replace(asked, more_authorizations=("pbx:realm",) * 50)
+    digest = ToldDigest()
+    assert isinstance(enter(many, None, KnownSenders(), digest), Stranger)
+    assert len(digest.asked) <= 5
 
 
 def test_user_of_another_address_has_no_secret_there() -> None:

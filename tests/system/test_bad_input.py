@@ -173,7 +173,8 @@ def test_credentials_wrong_used_up_or_for_another_number(rack: Rack, at: Callabl
     call.invite(extra=[authorization(rack, call, challenge, password="wrong")]).fails(403, 21)
     call, challenge = challenged(phone, number)
     good = authorization(rack, call, challenge)
-    call.invite(extra=[good]).answered()
+    elsewhere = 'Authorization: Digest username="a", realm="proxy", nonce="b", uri="sip:c", response="d"'
+    call.invite(extra=[elsewhere, good]).answered()
     call.bye()
     again = phone.call(number).invite(extra=[good]).fails(401, 21)
     assert "stale=true" in again["www-authenticate"]
