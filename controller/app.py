@@ -83,13 +83,13 @@ class Controller:
             UserError: a setting, the configuration, the database or a port can't be used.
         """
         boot, url = self.ids.token(4), self.settings.database
-        await asyncio.to_thread(migrate, url, self.clock)
+        migrated = await asyncio.to_thread(migrate, url, self.clock)
         async with AsyncExitStack() as stack:
             configuration = Configuration(url)
             stack.callback(configuration.close)
             store = await stack.enter_async_context(Writer(url, self.clock, boot))
             rooms = _Rooms(self, store, boot, configuration)
-            await rooms.remember()
+            await rooms.remember(migrated.set_aside)
             await rooms.serve(stack, ready)
 
 
@@ -194,7 +194,7 @@ class _Rooms:
         except TimeoutError:
             log.error("the broker does not answer; serving without boxes", wait_s=BROKER_WAIT_S)
 
-    async def remember(self) -> None:
+    async def remember(self, damaged: Path | None) -> None:
         """Take up what the database knows: alarms, left-over calls, the SIMs' counters, the configuration.
 
         Raises:
@@ -205,6 +205,7 @@ class _Rooms:
         alarms = await asyncio.to_thread(queries.alarms)
         await asyncio.to_thread(queries.close)
         self._board.resume({alarm.cause: alarm.severity for alarm in alarms})
+        self._board.set("store-damaged", active=damaged is not None, detail=str(damaged))
         self._left = await self._store.left_dialogs()
         left = await self._store.close_left_over()
         if left:

@@ -26,6 +26,10 @@ _KINDS = (
         "New calls are refused with 503. Look at the disk's free space and at the database's log.",
     ),
     Kind(
+        "store-damaged", "critical", "The database was damaged and an empty one took its place",
+        "Earlier records are in the file that is named, as far as it can be read. Restore a copy. Closes at the next start.",
+    ),
+    Kind(
         "broker-down", "critical", "No session with the MQTT broker",
         "Boxes can't be seen and commands don't reach them. Start the broker or mend its address.",
     ),

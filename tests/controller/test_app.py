@@ -434,6 +434,16 @@ async def test_metrics_page_counts_refusals_by_reason(tmp_path: Path) -> None:
         assert 'simrack_calls_total{direction="out",outcome="refused"} 1.0' in text
 
 
+async def test_damaged_database_is_told_by_an_alarm_until_the_next_start(tmp_path: Path) -> None:
+    """Yesterday's records are gone from every page; a line in a log is no place to learn that."""
+    (tmp_path / "simrack.db").write_bytes(b"no database at all" * 500)
+    async with world(tmp_path) as on:
+        await on.alarm("store-damaged")
+        assert await on.final(on.invite("+4930123456")) == 404
+    async with world(tmp_path) as on:
+        await on.alarm("store-damaged", open_=False)
+
+
 def test_two_controllers_with_one_data_folder(tmp_path: Path) -> None:
     """The second says so instead of answering for the first one's calls."""
     with (
