@@ -271,11 +271,14 @@ def test_called_number_that_can_not_be(rack: Rack, trunk: Client, user: str, sta
     assert len(rack.ask("/ledger/calls")) == calls
 
 
-@pytest.mark.parametrize("user", ["+882109000002;npdi;rn=+1", "+88-210-900.0002", "%2B882109000002", "+882109000002:pw"])
-def test_called_number_in_odd_clothes(rack: Rack, trunk: Client, user: str) -> None:
+def test_called_number_in_odd_clothes(rack: Rack, trunk: Client) -> None:
     """Parameters, separators and escapes are of the URI, not of the number."""
-    trunk.call("x").invite(uri=f"sip:{user}@{trunk.text};user=phone").fails(486, 17)
-    assert rack.records(rack.numbers["busy"])[0].dialled == rack.numbers["busy"]
+    users = ("+882109000002;npdi;rn=+1", "+88-210-900.0002", "%2B882109000002", "+882109000002:pw")
+    uris = [f"sip:{user}@{trunk.text};user=phone" for user in users]
+    for call in [trunk.call("x").invite(uri=uri) for uri in uris]:
+        call.fails(486, 17)
+    rows = rack.records(rack.numbers["busy"], 4)[:4]
+    assert {row.dialled for row in rows} == {rack.numbers["busy"]}
 
 
 @pytest.mark.parametrize(
@@ -303,15 +306,16 @@ def test_session_that_nobody_can_serve(rack: Rack, trunk: Client, sdp: str) -> N
     assert rack.ledger(number) == []
 
 
-@pytest.mark.parametrize("name", [b"\xff\xfe", "Jörg".encode()], ids=["latin-1", "utf-8"])
-def test_caller_whose_name_is_no_text(rack: Rack, trunk: Client, name: bytes) -> None:
+def test_caller_whose_name_is_no_text(rack: Rack, trunk: Client) -> None:
     """A phone that writes names in Latin-1 got no answer at all, and no record."""
     number = rack.number("busy")
-    call = trunk.call(number)
-    plain = call.write("INVITE", body=call.sdp)
-    trunk.send(plain.replace(b"From: <sip:", b'From: "' + name + b'" <sip:' + name, 1))
-    call.fails(486, 17)
-    only(rack, number)
+    calls = {name: trunk.call(number) for name in (b"\xff\xfe", "Jörg".encode())}
+    for name, call in calls.items():
+        plain = call.write("INVITE", body=call.sdp)
+        trunk.send(plain.replace(b"From: <sip:", b'From: "' + name + b'" <sip:' + name, 1))
+    for call in calls.values():
+        call.fails(486, 17)
+    assert len(rack.records(number, 2)) == 2
 
 
 def test_noise_harms_nobody(rack: Rack, trunk: Client) -> None:
@@ -655,26 +659,6 @@ def test_broker_killed_in_a_call(rack: Rack, trunk: Client) -> None:
     assert answers(rack, trunk)
 
 
-def test_lab_killed_in_a_call(rack: Rack, trunk: Client) -> None:
-    """All modules vanish at once, as when a hub loses power: calls end, and everything comes back by itself."""
-    number = quick(rack)
-    call = trunk.call(number).invite()
-    call.answered()
-    before = rack.state["ledger"]
-    os.kill(child(rack, "lab"), signal.SIGKILL)
-    assert call.ended().cause == 41
-    row = only(rack, number)
-    assert (row.outcome, row.cause, row.side) == ("answered", 41, "rack")
-    rack.state["ledger"] = until(lambda: new_ledger(rack, before), "the state file names the new ledger")
-    rack.wait_ready()
-    assert answers(rack, trunk)
-
-
-def new_ledger(rack: Rack, before: str) -> str:
-    found = str(json.loads(rack.state_file.read_text())["ledger"])
-    return "" if found == before else found
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_controller_ends_in_a_call(rack: Rack, trunk: Client, number: signal.Signals) -> None:
     """Both sides are released, now or at the next start; the record tells it, with the network's own figures."""
@@ -702,6 +686,29 @@ def serves(rack: Rack, client: Client) -> bool:
         return call.final(5.0).status == 486
     except AssertionError:
         return False
+
+
+def test_lab_killed_in_a_call(rack: Rack, trunk: Client) -> None:
+    """All modules vanish at once, as when a hub loses power: calls end, and everything comes back by itself.
+
+    The last but one, because a new lab gives numbers of earlier calls out again.
+    """
+    number = quick(rack)
+    call = trunk.call(number).invite()
+    call.answered()
+    before = rack.state["ledger"]
+    os.kill(child(rack, "lab"), signal.SIGKILL)
+    assert call.ended().cause == 41
+    row = only(rack, number)
+    assert (row.outcome, row.cause, row.side) == ("answered", 41, "rack")
+    rack.state["ledger"] = until(lambda: new_ledger(rack, before), "the state file names the new ledger")
+    rack.wait_ready()
+    assert answers(rack, trunk)
+
+
+def new_ledger(rack: Rack, before: str) -> str:
+    found = str(json.loads(rack.state_file.read_text())["ledger"])
+    return "" if found == before else found
 
 
 def test_nothing_is_left_behind(rack: Rack) -> None:
