@@ -7,9 +7,14 @@ from typing import Any
 
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
+from hypothesis import settings
 from support import StartProcess, processes
 
 from simrack.wire import logs
+
+# A busy machine is no finding; the suite's own limit of time per test stays.
+settings.register_profile("simrack", deadline=None)
+settings.load_profile("simrack")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
