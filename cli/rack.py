@@ -7,6 +7,7 @@ import typer
 
 from simrack.cli.output import JsonOption, say_json, table
 from simrack.cli.places import StateOption, read_state
+from simrack.cli.session import session
 from simrack.wire import topics
 from simrack.wire.channel import LABELS
 from simrack.wire.errors import UserError
@@ -52,31 +53,13 @@ async def take_snapshot(url: str) -> Snapshot:
     Raises:
         UserError: the broker can't be reached.
     """
-    snapshot, connected = Snapshot(), asyncio.Event()
+    snapshot = Snapshot()
     bus = MqttBus(url, f"cli-{SystemIds().token(4)}")
     bus.subscribe(topics.ALL_BOX_STATUS, snapshot.on_box)
     bus.subscribe(topics.ALL_CHANNEL_STATE, snapshot.on_channel)
-
-    async def mark() -> None:
-        connected.set()
-
-    bus.on_connect(mark)
-    session = asyncio.create_task(bus.run())
-    try:
-        async with asyncio.timeout(CONNECT_S):
-            await connected.wait()
+    async with session(bus, url, CONNECT_S):
         await snapshot.settle()
-    except TimeoutError:
-        raise UserError("the broker can't be reached", place(url), "Is it running? `simrack doctor` looks further.") from None
-    finally:
-        session.cancel()
-        await asyncio.gather(session, return_exceptions=True)
     return snapshot
-
-
-def place(url: str) -> str:
-    """`host:port` of a URL, without the password in it."""
-    return url.rpartition("@")[2]
 
 
 def _row(report: ChannelReport, box: BoxStatus | None) -> tuple[object, ...]:

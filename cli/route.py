@@ -7,7 +7,7 @@ import typer
 
 from simrack.cli.output import JsonOption, say, say_json
 from simrack.cli.places import StateOption, read_state
-from simrack.cli.rack import place
+from simrack.cli.session import session
 from simrack.wire import topics
 from simrack.wire.errors import CommandFailed, UserError
 from simrack.wire.mqtt import Commander, MqttBus
@@ -23,27 +23,15 @@ async def ask_controller(url: str, action: str, args: dict[str, Any], actor: str
     Raises:
         UserError: the broker or the controller does not answer, or the controller refuses.
     """
-    ids, connected = SystemIds(), asyncio.Event()
+    ids = SystemIds()
     name = f"cli-{ids.token(4)}"
     bus = MqttBus(url, name)
     commander = Commander(bus, name, SystemClock(), ids)
-
-    async def mark() -> None:
-        connected.set()
-
-    bus.on_connect(mark)
-    session = asyncio.create_task(bus.run())
     try:
-        async with asyncio.timeout(CONNECT_S):
-            await connected.wait()
-        reply = await commander.send(topics.controller_command(), action, args, actor=actor)
-    except TimeoutError:
-        raise UserError("the broker can't be reached", place(url), "Is it running? `simrack doctor` looks further.") from None
+        async with session(bus, url, CONNECT_S):
+            reply = await commander.send(topics.controller_command(), action, args, actor=actor)
     except CommandFailed as error:
         raise UserError(str(error).rstrip("."), todo="Is the controller running? `simrack doctor` looks further.") from error
-    finally:
-        session.cancel()
-        await asyncio.gather(session, return_exceptions=True)
     if not reply.ok:
         raise UserError(reply.error, action)
     return reply.result

@@ -22,7 +22,7 @@ from simrack.controller.calls.attempt import Attempt
 from simrack.controller.calls.ladder import Ladder
 from simrack.controller.calls.media import sdp_problem, wants_privacy
 from simrack.controller.calls.outcome import End
-from simrack.controller.calls.ports import Dialogs, OpenCall
+from simrack.controller.calls.ports import Dialogs
 from simrack.controller.calls.record import History, address_text
 from simrack.controller.calls.services import Services
 from simrack.controller.calls.storing import keep
@@ -155,20 +155,8 @@ class Call:
 
     async def _open(self) -> bool:
         """Put the call on disk; without that it is refused and there is no record of it."""
-        invite, history = self._leg.request, self.history
-        row = OpenCall(
-            call=self.id,
-            direction="out",
-            sender=self.sender,
-            call_id=invite.call_id,
-            from_tag=invite.from_tag,
-            calling=invite.calling,
-            called=invite.called,
-            ingress=history.ingress,
-            started=history.started,
-        )
         try:
-            await self._on.store.open_call(row)
+            await self._on.store.open_call(self.history.open_row(self._leg.request))
         except StoreRefused:
             # The same (sender, Call-ID, From tag) is in progress: a merged request (RFC 3261 8.2.2.2).
             self._leg.reject(482, Cause.NORMAL_UNSPECIFIED, "merged request")

@@ -12,7 +12,6 @@ from simrack.controller.calls import record
 from simrack.controller.calls.attempt import Attempt
 from simrack.controller.calls.ladder import Ladder
 from simrack.controller.calls.outcome import End
-from simrack.controller.calls.ports import OpenCall
 from simrack.controller.calls.record import History, address_text
 from simrack.controller.calls.services import Services
 from simrack.controller.calls.storing import keep
@@ -82,21 +81,10 @@ class IncomingCall:
 
     async def run(self) -> None:
         """Refuse the call and keep its record."""
-        history, invite = self.history, self._leg.request
+        history = self.history
         history.ladder.add("box", "controller", "INVITE")
-        row = OpenCall(
-            call=self.id,
-            direction="in",
-            sender="",
-            call_id=invite.call_id,
-            from_tag=invite.from_tag,
-            calling=invite.calling,
-            called=invite.called,
-            ingress=history.ingress,
-            started=history.started,
-        )
         try:
-            await self._on.store.open_call(row)
+            await self._on.store.open_call(history.open_row(self._leg.request))
         except StoreError as error:
             log.error("no record of an incoming call", box=self.attempt.candidate.box, error=str(error))
             self._leg.reject(503, Cause.TEMPORARY_FAILURE, "no record can be kept")

@@ -7,8 +7,9 @@ from typing import Literal
 from simrack.controller.calls.attempt import Attempt
 from simrack.controller.calls.ladder import Ladder
 from simrack.controller.calls.outcome import End
-from simrack.controller.calls.ports import Finished
+from simrack.controller.calls.ports import Finished, OpenCall
 from simrack.controller.models import Explanation, RecordRow
+from simrack.sip.legs import Invite
 
 #: Talk time at the network and at the sender may differ by this much without a mark (architecture: clocks).
 DIFFERS_MS = 1000
@@ -43,6 +44,20 @@ class History:
         """Add a mark once."""
         if word not in self.marks:
             self.marks.append(word)
+
+    def open_row(self, invite: Invite) -> OpenCall:
+        """What goes on disk before 100 Trying."""
+        return OpenCall(
+            call=self.call,
+            direction=self.direction,
+            sender=self.sender,
+            call_id=invite.call_id,
+            from_tag=invite.from_tag,
+            calling=self.calling,
+            called=self.called,
+            ingress=self.ingress,
+            started=self.started,
+        )
 
     @property
     def carrier(self) -> Attempt | None:
