@@ -47,6 +47,7 @@ demo: .venv/ready
 
 test: .venv/dev
 	@.ci/need lib:libopus.so.0=libopus0 sipp=sip-tester baresip=baresip gammu=gammu chromium=chromium
+	@.ci/need mosquitto=mosquitto file:/usr/lib/postgresql/15/bin/initdb=postgresql
 	$(PY) -m pytest -n 2 --dist loadgroup $(ARGS)
 
 lint: .venv/dev

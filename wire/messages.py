@@ -185,6 +185,8 @@ class CallPart(Part):
     cause: int  # Q.850
     cause_text: str = ""  # the module's own words
     side: Side
+    #: The box was restarted in the call: times come from its journal, and what it missed is a guess.
+    estimated: bool = False
     early_media: bool = False
     media: MediaFigures = MediaFigures()
     at_log: tuple[AtLine, ...] = ()
