@@ -11,9 +11,10 @@ import fcntl
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 
@@ -33,11 +34,12 @@ from simrack.controller.routing.current import Routing
 from simrack.controller.routing.decision import CallFacts
 from simrack.controller.routing.table import RoutingTable
 from simrack.controller.settings import ControllerSettings
-from simrack.controller.store.migrate import migrate
+from simrack.controller.store.migrate import Migrated, migrate
 from simrack.controller.store.queries import Queries
 from simrack.controller.store.writer import Writer
 from simrack.sip.digest import Digest
-from simrack.sip.legs import DialogIds
+from simrack.sip.legs import Dial, DialogIds, IncomingLeg, OutgoingLeg
+from simrack.sip.ports import Address
 from simrack.sip.stack import Admission, SipStack
 from simrack.wire.causes import Cause
 from simrack.wire.errors import UserError
@@ -55,6 +57,46 @@ _ADMISSION = {Gate.OPEN: Admission.ACCEPT, Gate.OVERLOAD: Admission.OVERLOAD, Ga
 MakeBus = Callable[[str, tuple[str, bytes]], Bus]
 
 
+class CallStack(Protocol):
+    """The SIP stack as the controller uses it (`sip.stack.SipStack`, or a twin of it)."""
+
+    async def start(self) -> None:
+        """Take calls from now on. Raises `UserError`."""
+
+    async def stop(self) -> None:
+        """Close at once."""
+
+    @property
+    def address(self) -> Address:
+        """Where it listens."""
+
+    def dial(self, dial: Dial) -> OutgoingLeg:
+        """Place a call."""
+
+    def release(self, dialog: DialogIds, cause: int, text: str = "") -> None:
+        """Send a BYE from stored identifiers."""
+
+
+class MakeStack(Protocol):
+    """Makes the SIP stack; the arguments are those of `SipStack`."""
+
+    def __call__(
+        self, *, listen: Address, on_invite: Callable[[IncomingLeg], None], clock: Clock, ids: Ids,
+        trusted: Callable[[Address], bool], admit: Callable[[Address], Admission],
+        suspect: Callable[[Address, str], None] | None = None,
+        hears: Callable[[Address], bool] = ...,
+    ) -> CallStack: ...  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What reaches outside the process, as a person may replace it: a simulation has no sockets and no threads."""
+
+    make_stack: MakeStack = SipStack
+    make_store: Callable[[str, Clock, str], Writer] = Writer
+    migrate: Callable[[str, Clock], Migrated] = migrate
+
+
 class Controller:
     """One controller process."""
 
@@ -66,8 +108,10 @@ class Controller:
         make_bus: MakeBus | None = None,
         software: str = "",
         limits: CallLimits | None = None,
+        parts: Parts | None = None,
     ) -> None:
         self.settings, self.clock, self.ids, self.software = settings, clock, ids, software
+        self.parts = parts or Parts()
         self.make_bus = make_bus or (lambda name, last: MqttBus(settings.mqtt.url, name, will=last))
         self.limits = limits or CallLimits()
         self.stopping = asyncio.Event()
@@ -83,11 +127,11 @@ class Controller:
             UserError: a setting, the configuration, the database or a port can't be used.
         """
         boot, url = self.ids.token(4), self.settings.database
-        migrated = await asyncio.to_thread(migrate, url, self.clock)
+        migrated = await asyncio.to_thread(self.parts.migrate, url, self.clock)
         async with AsyncExitStack() as stack:
             configuration = Configuration(url)
             stack.callback(configuration.close)
-            store = await stack.enter_async_context(Writer(url, self.clock, boot))
+            store = await stack.enter_async_context(self.parts.make_store(url, self.clock, boot))
             rooms = _Rooms(self, store, boot, configuration)
             await rooms.remember(migrated.set_aside)
             await rooms.serve(stack, ready)
@@ -242,8 +286,8 @@ class _Rooms:
         self._zones = tuple(site.zone for site in table.sites.values())
         return table
 
-    def _sip_stack(self) -> SipStack:
-        return SipStack(
+    def _sip_stack(self) -> CallStack:
+        return self._owner.parts.make_stack(
             listen=parse_address(self._settings.sip.listen),
             on_invite=lambda leg: self._desk.on_invite(leg),
             clock=self._clock,

@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 
@@ -23,11 +23,12 @@ from simrack.gateway.discovery import HotPlug, locate
 from simrack.gateway.figures import Figures, Sources, Tally
 from simrack.gateway.module import Module
 from simrack.gateway.outbox import Outbox
-from simrack.gateway.ports import NoPace, Opener, Pace, Sound, Tools
+from simrack.gateway.ports import Locator, NoPace, Opener, Pace, Sound, Tools
 from simrack.gateway.settings import BoxSettings, check_link
 from simrack.gateway.switchboard import Switchboard
 from simrack.gateway.uplink import Self, Uplink, will
-from simrack.sip.legs import IncomingLeg
+from simrack.sip.legs import Dial, IncomingLeg, OutgoingLeg
+from simrack.sip.ports import Address
 from simrack.sip.stack import Admission, SipStack
 from simrack.wire.causes import Cause
 from simrack.wire.messages import FaultPart
@@ -48,6 +49,40 @@ MakeBus = Callable[[str, tuple[str, bytes]], Bus]
 Background = Callable[[], Any]
 
 
+class CallStack(Protocol):
+    """The SIP stack as the box uses it (`sip.stack.SipStack`, or a twin of it)."""
+
+    async def start(self) -> None:
+        """Take calls from now on. Raises `UserError`."""
+
+    async def stop(self) -> None:
+        """Close at once."""
+
+    @property
+    def address(self) -> Address:
+        """Where it listens."""
+
+    def dial(self, dial: Dial) -> OutgoingLeg:
+        """Place a call."""
+
+
+class MakeStack(Protocol):
+    """Makes the SIP stack; the arguments are those of `SipStack`."""
+
+    def __call__(
+        self, *, listen: Address, on_invite: Callable[[IncomingLeg], None], clock: Clock, ids: Ids,
+        trusted: Callable[[Address], bool], admit: Callable[[Address], Admission],
+        hears: Callable[[Address], bool] = ...,
+    ) -> CallStack: ...  # fmt: skip
+
+
+class Watcher(Protocol):
+    """Tells of plugged modules until cancelled."""
+
+    async def run(self) -> None:
+        """Listen until cancelled."""
+
+
 @dataclass(slots=True)
 class Box:
     """One box process. `strict` makes illegal channel moves raise (tests)."""
@@ -62,6 +97,9 @@ class Box:
     pace: Pace = field(default_factory=NoPace)
     strict: bool = False
     software: str = "simrack"
+    make_stack: MakeStack = SipStack
+    locate: Locator = locate
+    watch_plugs: Callable[[Callable[[], None]], Watcher] = HotPlug
     modules: dict[int, Module] = field(default_factory=dict)
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
     _group: asyncio.TaskGroup | None = None
@@ -87,7 +125,7 @@ class Box:
 
     async def _run(self, outbox: Outbox, ready: Callable[[Mapping[str, Any]], None]) -> None:
         controller = parse_address(self.settings.sip.controller)
-        stack = SipStack(
+        stack = self.make_stack(
             listen=parse_address(self.settings.sip.listen),
             on_invite=self._invited,
             clock=self.clock,
@@ -107,7 +145,7 @@ class Box:
     async def _serve(
         self,
         outbox: Outbox,
-        stack: SipStack,
+        stack: CallStack,
         controller: tuple[str, int],
         address: str,
         ready: Callable[[Mapping[str, Any]], None],
@@ -131,7 +169,7 @@ class Box:
             facts=tally,
             attempts=outbox,
             sound=self.sound,
-            locate=locate,
+            locate=self.locate,
             opener=self.opener,
             dial=stack.dial,
             controller=controller,
@@ -144,7 +182,7 @@ class Box:
             await uplink.put(FaultPart(channel=0, reason=f"corrupt file set aside as {outbox.set_aside}"))
         async with self._metrics(figures) as page, asyncio.TaskGroup() as group:
             self._group = group
-            services = (bus.run, uplink.run, self._watch_alone, HotPlug(self._plugged).run, *self.background)
+            services = (bus.run, uplink.run, self._watch_alone, self.watch_plugs(self._plugged).run, *self.background)
             tasks = [group.create_task(work()) for work in services]
             tasks += [group.create_task(module.run()) for module in self.modules.values()]
             ready({"ready": True, "box": box, "sip": address, **page})
