@@ -5,8 +5,8 @@ SIMRACK := .venv/bin/simrack
 BOXES ?= 2
 CHANNELS ?= 4
 ONCE ?=
-WHAT ?= calls
-SEED ?= 1
+WHAT ?=
+SEED ?=
 MINUTES ?= 10
 
 .PHONY: demo test lint fix proof bench docs lock clean shots
@@ -19,7 +19,7 @@ help:
 	@echo "make lint | fix     checks | what can be mended by itself"
 	@echo "make docs           generated pages and the documentation site"
 	@echo "make bench          figures with their references"
-	@echo "make proof          long proofs, outside CI"
+	@echo "make proof          long proofs, outside CI; without WHAT= it lists them"
 
 .venv/bin/python:
 	@.ci/need py:ensurepip=python3-venv
@@ -69,11 +69,19 @@ bench: .venv/dev
 	@for name in $(BENCHMARKS); do PYTHONPATH=benchmarks:tests $(PY) benchmarks/$$name.py || exit 1; done
 	@PYTHONPATH=benchmarks $(PY) benchmarks/render.py
 
-# Long proofs: make proof WHAT=calls MINUTES=10 [SEED=1]; the result lands in docs/proof/WHAT.json.
+# Long proofs: make proof WHAT=calls MINUTES=10 [SEED=7] [TRIAL=1]; a slice is added to docs/proof/WHAT.json.
+PROOFS := $(filter-out common,$(patsubst tests/proof/%.py,%,$(wildcard tests/proof/*.py)))
+
+ifeq ($(WHAT),)
+proof:
+	@echo "make proof WHAT=... [MINUTES=10] [SEED=N] [TRIAL=1]"
+	@$(foreach name,$(PROOFS),printf '%-10s %s\n' $(name) "$$(sed -n '1s/^"""//p' tests/proof/$(name).py)";)
+else
 proof: .venv/dev
-	@test -f tests/proof/$(WHAT).py || { echo "simrack: no proof $(WHAT); there is: calls" >&2; exit 2; }
+	@test -f tests/proof/$(WHAT).py || { echo "simrack: no proof $(WHAT); there is: $(PROOFS)" >&2; exit 2; }
 	@.ci/need sipp=sip-tester
-	@PYTHONPATH=tests $(PY) tests/proof/$(WHAT).py --minutes $(MINUTES) --seed $(SEED)
+	@PYTHONPATH=tests $(PY) tests/proof/$(WHAT).py --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(TRIAL),--trial)
+endif
 
 COMPILE := .venv/bin/python -m piptools compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links \
 	--no-header --strip-extras --allow-unsafe

@@ -1,26 +1,21 @@
 """Long proof: random calls for some minutes; every record equals the network's own books.
 
-Run by `make proof WHAT=calls MINUTES=10`; writes docs/proof/calls.json with commit, seed, counts and result.
+Run by `make proof WHAT=calls MINUTES=10`; docs/proof/README.md tells how to read the result.
 """
 
-import argparse
-import json
 import random
-import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
+from proof.common import Options, Proof, Slice, prove
 from support import processes
 from system import sipp as s
 from system.rack import Rack
 from system.sipp import Running, Sipp
 
-ROOT = Path(__file__).parents[2]
 CALLER = "+882109000999"
 LEEWAY_MS = 100
 
@@ -100,25 +95,13 @@ def run(rack: Rack, folder: Path, seed: int, minutes: float) -> Books:
     return books
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=10)
-    parser.add_argument("--seed", type=int, default=1)
-    options = parser.parse_args()
-    began = time.monotonic()
+def work(options: Options) -> Slice:
+    """One slice: a rack of 2 x 4 channels."""
     with tempfile.TemporaryDirectory() as name, processes(Path(name)) as begin:
         books = run(Rack(Path(name), begin, boxes=2, channels=4), Path(name), options.seed, options.minutes)
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    result: dict[str, Any] = {
-        "what": "calls: every record equals the network's own books within 100 ms",
-        "commit": commit.strip(), "seed": options.seed, "seconds": round(time.monotonic() - began),
-        "calls": books.calls, "outcomes": dict(books.outcomes), "worst_difference_ms": books.worst_ms,
-        "wrong": books.wrong[:20], "ok": not books.wrong and books.calls > 0,
-    }  # fmt: skip
-    (ROOT / "docs/proof/calls.json").write_text(json.dumps(result, indent=1) + "\n")
-    sys.stdout.write(json.dumps(result) + "\n")
-    raise SystemExit(0 if result["ok"] else 1)
+    counts = Counter({"calls": books.calls, **{f"calls {outcome}": n for outcome, n in books.outcomes.items()}})
+    return Slice(counts, books.wrong, {"worst_difference_ms": books.worst_ms})
 
 
 if __name__ == "__main__":
-    main()
+    prove(Proof("calls", f"each record equals the network's own books within {LEEWAY_MS} ms", Path(__file__)), work)
