@@ -131,7 +131,7 @@ class SipLeg:
         if self._agent is None or self.stage is not Stage.CONNECTED:
             raise WrongStage("a new session can be offered in an answered call only")
         if not self._agent.offer(sdp):
-            self._emit(Update(None, answers=True))
+            self._emit(Update(None, answers=True, status=491))
 
     def info(self, content_type: str, body: bytes) -> None:
         if self._agent is not None and self.stage is Stage.CONNECTED:
@@ -173,11 +173,17 @@ class SipLeg:
     def offered(self, sdp: bytes | None) -> None:
         self._emit(Update(sdp))
 
-    def offer_answered(self, sdp: bytes | None) -> None:
-        self._emit(Update(sdp, answers=True))
+    def offer_answered(self, sdp: bytes | None, status: int) -> None:
+        self._emit(Update(sdp, answers=True, status=0 if sdp is not None else status))
 
     def info_received(self, content_type: str, body: bytes) -> None:
         self._emit(Info(content_type, body))
+
+    def acknowledged(self) -> None:
+        """Only an adopted call's leg acts upon it: the engine repeats its own answers."""
+
+    def repeat(self) -> bool:
+        return False
 
     # Inside
 
@@ -248,6 +254,9 @@ class SipIncomingLeg(SipLeg):
         agent = self._dialog()
         if agent is not None and self._enter(Stage.EARLY):
             agent.progress(sdp)
+
+    def answer_text(self, sdp: bytes) -> str:
+        return self._agent.answer_text(sdp, ()) if self._agent is not None else ""
 
     def answer(self, sdp: bytes, headers: Headers = ()) -> None:
         agent = self._dialog()

@@ -13,7 +13,6 @@ that this file leans on are pinned by fingerprint in tests/sip/test_engine.py.
 
 import asyncio
 import hashlib
-import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from heapq import heapify
@@ -45,6 +44,7 @@ from sippy.SipRequest import SipRequest
 from sippy.SipResponse import SipResponse
 from sippy.SipTransactionManager import (
     RINGING,
+    TERMINATED,
     SipTMRetransmitO,
     SipTransaction,
     SipTransactionManager,
@@ -62,10 +62,12 @@ from sippy.UaStateFailed import UaStateFailed
 from sippy.Udp_server import Udp_server_opts
 
 from simrack.sip.errors import AlreadyOpen, LibraryChanged, NotOpen
-from simrack.sip.forms import Order, body_of, from_ids, headers_of, in_dialog, is_address, reachable
+from simrack.sip.forms import CSEQ_MARGIN, Order, Stored, body_of, from_ids, headers_of, in_dialog, reachable
 from simrack.sip.legs import DialogIds, Headers
 from simrack.sip.ports import Address, Front, Sink
-from simrack.sip.screen import ALLOW, Packet, Refusal, encode, reply, screen
+from simrack.sip.replies import MAX_REPLY, Replies
+from simrack.sip.screen import ALLOW, Packet, Refusal, reply, screen, tag_of
+from simrack.sip.udp import AioUdp, OneSocket
 from simrack.wire.ports import Ids
 
 log = structlog.get_logger(__name__)
@@ -74,8 +76,6 @@ LIBRARY_VERSION = "2.5.0"
 INSTALLED_VERSION = metadata.version("sippy")
 TICK_S = 0.02  # the library's shortest timer is T1 = 0.5 s: 4 % of it
 T2_S = 4.0  # RFC 3261 17.1.2.2: longest interval between retransmissions
-RECEIVE_BURST = 64  # packets read at one wake-up, so that timers run under a flood
-RECEIVE_BUFFER = 1 << 20  # octets; a second of INVITEs at ten times the admitted rate
 
 class Incoming(SipRequest):
     """A request of the library that remembers the packet it was made of."""
@@ -87,83 +87,6 @@ class Outcome(SipResponse):
     """A response of the library that remembers the packet it was made of."""
 
     packet: Packet
-
-
-class AioUdp:
-    """The library's UDP server, read by the event loop: one socket, no thread, no reordering (fault 1)."""
-
-    transport = "udp"
-
-    def __init__(self, _config: Mapping[str, Any], uopts: Udp_server_opts) -> None:
-        self.uopts = uopts.getCopy()
-        self.skt = socket.socket(uopts.family, socket.SOCK_DGRAM)
-        try:
-            self.skt.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
-            self.skt.setblocking(False)
-            self.skt.bind(self.uopts.laddress)
-        except OSError:
-            self.skt.close()
-            raise
-        self.uopts.laddress = self.skt.getsockname()[:2]
-        self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(self.skt.fileno(), self._readable)
-
-    def getSIPaddr(self) -> tuple[Address, str]:
-        return self.uopts.laddress, self.transport
-
-    def addr2str(self, address: Address) -> str:
-        return f"udp:{address[0]}:{address[1]}"
-
-    def send_to(self, data: str | bytes, address: Address, _delayed: bool = False) -> None:
-        octets = encode(data) if isinstance(data, str) else data
-        if not is_address(address[0]):
-            log.warning("sip packet to a host name not sent", to=self.addr2str(address))
-            return
-        try:
-            self.skt.sendto(octets, address)
-        except OSError as error:
-            # UDP: the transaction's retransmissions and time-out deal with what was not sent.
-            log.warning("sip packet not sent", to=self.addr2str(address), error=str(error))
-
-    def shutdown(self) -> None:
-        if self.skt.fileno() >= 0:
-            self._loop.remove_reader(self.skt.fileno())
-            self.skt.close()
-
-    def _readable(self) -> None:
-        for _ in range(RECEIVE_BURST):
-            try:
-                data, address = self.skt.recvfrom(65535)
-            except (BlockingIOError, InterruptedError):
-                return
-            except OSError as error:
-                # ICMP errors of earlier sends arrive here; no-response timers decide, not they.
-                log.debug("sip socket", error=str(error))
-                continue
-            self.uopts.data_callback(data, Remote_address(address[:2], "udp"), self, MonoTime())
-            if self.skt.fileno() < 0:
-                return
-
-
-class OneSocket:
-    """The library's table of sockets, of which we have one; its own leaks a socket and binds each port twice."""
-
-    ploss_out_rate = pdelay_out_max = 0.0  # the library sets them; they are for its own tests
-
-    def __init__(
-        self, config: Mapping[str, Any], received: Callable[..., None], server: type[AioUdp],
-        options: type[Udp_server_opts],
-    ) -> None:  # fmt: skip
-        self.server = server(config, options((config["_sip_address"], config["_sip_port"]), received))
-
-    def getServer(self, _address: Address, is_local: bool = False) -> AioUdp:
-        return self.server
-
-    def rotateCache(self) -> None:
-        """Nothing is cached."""
-
-    def shutdown(self) -> None:
-        self.server.shutdown()
 
 
 class _Quiet:
@@ -181,6 +104,7 @@ class Manager(SipTransactionManager):
 
     def __init__(self, config: dict[str, Any], front: Front, ids: Ids) -> None:
         self._front, self._ids = front, ids
+        self._replies = Replies(ids.token(16))
         manager_module.local4remote = OneSocket
         super().__init__(config, self._request)
 
@@ -200,9 +124,9 @@ class Manager(SipTransactionManager):
         try:
             if screened.refusal or packet is None:
                 self._refuse(packet, screened.refusal, ra.address, checksum)
-            elif packet.method:
+            elif packet.method and not self._ends_here(packet, ra.address, checksum):
                 self._take_request(packet, ra, server, rtime, checksum)
-            else:
+            elif not packet.method:
                 self._take_response(packet, ra, rtime, checksum)
         except Exception as error:
             # What one packet makes the library raise must not end the socket's reader.
@@ -212,6 +136,10 @@ class Manager(SipTransactionManager):
                 self._refuse(packet, problem, ra.address, checksum)
 
     def _repeated(self, checksum: bytes) -> bool:
+        answered = self._replies.again(checksum)
+        if answered is not None:
+            self.server.send_to(*answered)
+            return True
         known = self.l1rcache.get(checksum) or self.l2rcache.get(checksum)
         if known is not None and known.data is not None:
             self.transmitData(known.userv, known.data, known.address)
@@ -223,11 +151,36 @@ class Manager(SipTransactionManager):
         if refusal is None or (packet is None and refusal.problem == "keep-alive"):
             return
         self._front.suspect(source, refusal.problem)
-        if packet is None or not refusal.status:
+        if packet is not None and self._front.answers(source):
+            self._say(packet, refusal, source, checksum)
+
+    def _say(self, packet: Packet, refusal: Refusal, source: Address, checksum: bytes) -> None:
+        """Answer without a transaction; status 0 is silence."""
+        if not refusal.status:
             return
-        data, address = reply(packet, source, refusal, self._ids.token())
+        data, address = reply(packet, source, refusal, self._replies.tag(packet))
+        if len(data) > MAX_REPLY:
+            return
         self.server.send_to(data, address)
-        self.l1rcache[checksum] = SipTMRetransmitO(self.server, data, address)
+        self._replies.keep(checksum, data, address)
+
+    def _ends_here(self, packet: Packet, source: Address, checksum: bytes) -> bool:
+        """Whether a request needs no transaction: what is refused, and what asks for no more than one answer."""
+        if packet.method == "ACK":
+            return self._replies.made(packet.to_tag)
+        if packet.to_tag or packet.method == "CANCEL":
+            return False
+        if packet.method == "INVITE" and any(a.repeated(packet) for a in self._agents(packet.first("call-id"))):
+            return True  # the sender has missed the answer, which was sent again
+        refusal = self._front.judge(packet, source)
+        if refusal is None:
+            return False
+        self._say(packet, refusal, source, checksum)
+        return True
+
+    def rCachePurge(self) -> None:
+        super().rCachePurge()
+        self._replies.turn()
 
     def _take_request(
         self, packet: Packet, ra: Remote_address, server: AioUdp, rtime: MonoTime, checksum: bytes
@@ -250,7 +203,14 @@ class Manager(SipTransactionManager):
         if "rport" in via.params:
             via.params["rport"] = str(ra.address[1])
         request.setSource(ra)
+        if packet.method == "ACK":
+            for agent in self._agents(packet.first("call-id")):
+                agent.note_ack(request)
         self.incomingRequest(request, checksum, tids, server)
+
+    def _agents(self, call_id: str) -> list["Agent"]:
+        """Our dialogs with this Call-ID."""
+        return [found.cobj for found in self.req_consumers.get(call_id, ()) if found.cobj is not None]
 
     def _take_response(self, packet: Packet, ra: Remote_address, rtime: MonoTime, checksum: bytes) -> None:
         try:
@@ -263,8 +223,9 @@ class Manager(SipTransactionManager):
             return
         response.packet, response.rtime = packet, rtime
         response.setSource(ra)
-        if tid in self.tclient:
-            self.incomingResponse(response, self.tclient[tid], checksum)
+        known = self.tclient.get(tid)
+        if known is not None and known.state is not TERMINATED:
+            self.incomingResponse(response, known, checksum)
         elif 200 <= packet.status < 300 and response.getHFBody("cseq").getCSeqMethod() == "INVITE":
             self._stray_answer(response, checksum)
 
@@ -272,8 +233,7 @@ class Manager(SipTransactionManager):
         """Fault 7: a 2xx whose transaction is over. Ours comes again: ACK; a second branch: ACK and BYE."""
         call_id, local_tag = str(response.getHFBody("call-id")), response.getHFBody("from").getTag()
         remote_tag = response.getHFBody("to").getTag()
-        agents = [consumer.cobj for consumer in self.req_consumers.get(call_id, ())]
-        agent = next((agent for agent in agents if agent is not None and agent.lTag == local_tag), None)
+        agent = next((agent for agent in self._agents(call_id) if agent.lTag == local_tag), None)
         if agent is None:
             return
         ack = in_dialog("ACK", response, response.getHFBody("cseq").getCSeqNum(), agent.local_ua)
@@ -285,16 +245,10 @@ class Manager(SipTransactionManager):
 
     def _request(self, request: Incoming, transaction: SipTransaction) -> None:
         """A request that belongs to no dialog of ours (the library's request callback)."""
-        packet, source = request.packet, request.getSource()
-        if packet.method == "INVITE" and not packet.to_tag:
+        if request.packet.method == "INVITE" and not request.packet.to_tag:
             self._front.arrived(Inbound(self, request, transaction))
             return
-        refusal = (
-            Refusal(481, "Call/Transaction Does Not Exist", "")
-            if packet.to_tag
-            else self._front.outside(packet, source)
-        )
-        self.answer(request, transaction, refusal)
+        self.answer(request, transaction, Refusal(481, "Call/Transaction Does Not Exist", ""))
 
     def answer(self, request: SipRequest, transaction: SipTransaction, refusal: Refusal) -> None:
         response = request.genResponse(refusal.status, refusal.phrase, server=self.global_config["user_agent"])
@@ -397,11 +351,33 @@ class Agent(UA):
         self._manager, self._sink = manager, sink
         self._last: Packet | None = None
         self._unacked: SipTransaction | None = None
-        self._established = self._answering_offer = False
+        self._established = self._answering_offer = self._adopted = False
         self._bye_later: Sequence[SipHeader] | None = None
         self._offered: MsgBody | None = None
 
     # Commands of the owner
+
+    def adopt(self, dialog: DialogIds) -> None:
+        """Be the dialog that an earlier run has left; ValueError: its identifiers are not complete."""
+        stored = Stored.of(dialog)
+        self.cId, self.lTag = SipCallId(dialog.call_id), dialog.local_tag
+        self.lUri, self.rUri, self.rTarget = stored.local, stored.remote, stored.target
+        self.routes, self.rAddr = stored.routes, (stored.address, "udp")
+        self.lCSeq, self.rCSeq = dialog.local_cseq + CSEQ_MARGIN, dialog.remote_cseq or None
+        self._established = self._adopted = True
+        self.changeState((UaStateConnected,))
+        self._manager.regConsumer(self, dialog.call_id)
+
+    def answer_text(self, sdp: bytes, headers: Headers) -> str:
+        """The 200 that `answer` will send, so that a later run can repeat it."""
+        if self.uasResp is None:
+            return ""
+        answer = self.uasResp.getCopy()
+        answer.setSCode(200, "OK")
+        answer.setBody(body_of(sdp))
+        answer.appendHeader(SipHeader(name="contact", body=self.lContact))
+        answer.appendHeaders(headers_of([("Allow", ALLOW), *headers]))
+        return answer.localStr(self._manager.server.getSIPaddr())
 
     def dial(
         self, call_id: str, calling: str, called: str, display: str, sdp: bytes | None, headers: Headers
@@ -503,6 +479,7 @@ class Agent(UA):
             route_set=tuple(route.localStr(local) for route in self.routes),
             local_cseq=int(self.lCSeq),
             remote_address="{}:{}".format(*self.rAddr[0]),
+            remote_cseq=self.rCSeq or 0,
         )
 
     # What the network says
@@ -534,9 +511,19 @@ class Agent(UA):
             return super().recvRequest(req, sip_t)
         return self._plain(req), None, None
 
+    def note_ack(self, req: Incoming) -> None:
+        """An ACK of any INVITE; that of an earlier run's answer belongs to no transaction of ours."""
+        if self._adopted and self.isYours(req):
+            self._sink.acknowledged()
+
+    def repeated(self, packet: Packet) -> bool:
+        """Whether a dialog-forming INVITE is the one that an earlier run has answered, and the ACK is missing."""
+        return self._adopted and self.rUri.getTag() == tag_of(packet.first("from")) and self._sink.repeat()
+
     def recvACK(self, req: Incoming) -> None:
         """The ACK of a 2xx; it may carry the answer to a late offer."""
         self._unacked = None
+        self._sink.acknowledged()
         late, self._answering_offer = self._answering_offer, False
         if self._bye_later is not None and self.isConnected():
             event = CCEventDisconnect()
@@ -544,13 +531,18 @@ class Agent(UA):
             self.recvEvent(event)
         elif late:
             self.rSDP = req.getBody()
-            self._sink.offer_answered(req.packet.sdp)
+            self._sink.offer_answered(req.packet.sdp, 200)
 
     def recvResponse(self, resp: SipResponse, tr: SipTransaction) -> None:
         """Keep the packet for the sink, and see the CANCEL that crosses a 200 through."""
         self._last = resp.packet if isinstance(resp, Outcome) else None
         status, phrase = resp.getSCode()
         cancelling = isinstance(self.state, UacStateCancelling)
+        if isinstance(self.state, UacStateUpdating) and self._last is None:
+            # Our re-INVITE was never answered. The library would end the call that goes on as it was.
+            self.changeState((UaStateConnected,))
+            self._sink.offer_answered(None, status)
+            return
         if cancelling:
             self.username = None  # the library would answer a challenge with a new INVITE, which nobody cancels
         try:
@@ -669,16 +661,16 @@ class Agent(UA):
     def _heard_connect(self, _event: CCEventGeneric) -> None:
         sdp = self._last.sdp if self._last else None
         if self._established:
-            self._sink.offer_answered(sdp)
+            self._sink.offer_answered(sdp, 200)
             return
         self._established = True
         self._sink.answered(sdp, crossed=False)
 
     def _heard_fail(self, event: CCEventGeneric) -> None:
-        if self._established:
-            self._sink.offer_answered(None)
-            return
         data = event.getData()
+        if self._established:
+            self._sink.offer_answered(None, data[0])
+            return
         self._sink.refused(data[0], data[1], self._last)
 
     def _heard_disconnect(self, _event: CCEventGeneric) -> None:
@@ -703,6 +695,7 @@ class Engine:
         self._listen, self._front, self._ids, self._user_agent = listen, front, ids, user_agent
         self._manager: Manager | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._due = 0.0
 
     @property
     def manager(self) -> Manager:
@@ -734,6 +727,7 @@ class Engine:
         }  # fmt: skip
         self._manager = config["_sip_tm"] = Manager(config, self._front, self._ids)
         Engine._running = self
+        self._due = loop.time()
         self._tick()
 
     def close(self) -> None:
@@ -754,6 +748,16 @@ class Engine:
         """A dialog for a call that we place; `Agent.dial` sends the INVITE."""
         return Agent(self.manager, sink, self._ids.token(8), to, username, password)
 
+    def adopt(self, sink: Sink, dialog: DialogIds) -> Agent:
+        """The dialog of an earlier run; ValueError: its identifiers are not complete."""
+        agent = Agent(self.manager, sink, dialog.local_tag)
+        agent.adopt(dialog)
+        return agent
+
+    def send(self, text: str, to: Address) -> None:
+        """Send a message as it stands."""
+        self.manager.server.send_to(text, to)
+
     def bye(self, dialog: DialogIds, headers: Headers) -> None:
         """End a dialog that the library has no object for (RFC 3261 12.2.1.1)."""
         request = from_ids("BYE", dialog, self._user_agent)
@@ -768,7 +772,11 @@ class Engine:
             ED2.tlisteners = [listener for listener in ED2.tlisteners if listener.cb_func is not None]
             heapify(ED2.tlisteners)
             ED2.twasted = 0
-        self._timer = asyncio.get_running_loop().call_later(TICK_S, self._tick)
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        self._front.lag(now - self._due)
+        self._due = now + TICK_S
+        self._timer = loop.call_at(self._due, self._tick)
 
 
 def _log_exception(message: str, _file: object = None, extra: object = None) -> None:

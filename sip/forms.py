@@ -1,6 +1,7 @@
 """Messages of the SIP library: made, and mended where the library would go wrong with them."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Self
 
@@ -97,22 +98,39 @@ def is_address(host: str) -> bool:
     return True
 
 
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Stored identifiers in the library's own types."""
+
+    local: SipFrom
+    remote: SipTo
+    target: SipURL
+    routes: list[SipRoute]
+    address: Address
+
+    @classmethod
+    def of(cls, dialog: DialogIds) -> "Stored":
+        """ValueError: identifiers are missing."""
+        host, _, port = dialog.remote_address.rpartition(":")
+        if not (dialog.local_tag and dialog.remote_tag and dialog.remote_target and host and port.isdigit()):
+            raise ValueError(f"dialog {dialog.call_id!r} has no complete identifiers")
+        local = SipFrom(address=SipAddress(url=SipURL(dialog.local_uri)))
+        remote = SipTo(address=SipAddress(url=SipURL(dialog.remote_uri)))
+        local.setTag(dialog.local_tag)
+        remote.setTag(dialog.remote_tag)
+        routes = [SipRoute(route) for route in dialog.route_set]
+        for route in routes:
+            route.parse()
+        return cls(local, remote, SipURL(dialog.remote_target), routes, (host, int(port)))
+
+
 def from_ids(method: str, dialog: DialogIds, user_agent: str) -> SipRequest:
     """A request inside a dialog of which only the stored identifiers are left."""
-    host, _, port = dialog.remote_address.rpartition(":")
-    if not (dialog.local_tag and dialog.remote_tag and dialog.remote_target and host and port.isdigit()):
-        raise ValueError(f"dialog {dialog.call_id!r} has no complete identifiers")
-    local = SipFrom(address=SipAddress(url=SipURL(dialog.local_uri)))
-    remote = SipTo(address=SipAddress(url=SipURL(dialog.remote_uri)))
-    local.setTag(dialog.local_tag)
-    remote.setTag(dialog.remote_tag)
-    routes = [SipRoute(route) for route in dialog.route_set]
-    for route in routes:
-        route.parse()
+    stored = Stored.of(dialog)
     return SipRequest(
-        method=method, ruri=SipURL(dialog.remote_target), to=remote, fr0m=local,
-        cseq=dialog.local_cseq + CSEQ_MARGIN, callid=SipCallId(dialog.call_id), routes=routes,
-        target=((host, int(port)), "udp"), user_agent=user_agent,
+        method=method, ruri=stored.target, to=stored.remote, fr0m=stored.local,
+        cseq=dialog.local_cseq + CSEQ_MARGIN, callid=SipCallId(dialog.call_id), routes=stored.routes,
+        target=(stored.address, "udp"), user_agent=user_agent,
     )  # fmt: skip
 
 

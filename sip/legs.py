@@ -27,6 +27,7 @@ class DialogIds:
     route_set: tuple[str, ...] = ()
     local_cseq: int = 0
     remote_address: str = ""  # "address:port" that messages go to
+    remote_cseq: int = 0  # of the other side's last request; 0: not known
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +60,13 @@ class Update:
     """The other side offers a new session (re-INVITE); answer with `accept_update` or `refuse_update`.
 
     With `answers` it is instead the answer to what we offered (by `offer`, or in a 200 to an INVITE without
-    SDP) and needs none; `sdp` None then means that our offer was refused and the session is as before.
+    SDP) and needs none; `sdp` None then means that our offer was refused with `status` (408: never
+    answered) and the session is as before.
     """
 
     sdp: bytes | None
     answers: bool = False
+    status: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +146,9 @@ class IncomingLeg(Leg, Protocol):
     def progress(self, sdp: bytes) -> None:
         """Send 183 with SDP."""
 
+    def answer_text(self, sdp: bytes) -> str:
+        """What `answer` will send, for the disk: `adopt` repeats it in a later run. "" where nothing can be."""
+
     def answer(self, sdp: bytes, headers: Headers = ()) -> None:
         """Send 200 with SDP; `Connected` comes with the dialog's identifiers, before the ACK."""
 
@@ -168,6 +174,16 @@ class Invite:
     headers: Mapping[str, str]  # lower-case name -> first value; X-Simrack-* kept only from trusted sources
     authorization: str = ""  # raw Authorization header, or ""
     more_authorizations: tuple[str, ...] = ()  # a client shows one for each realm that it knows (RFC 3261 22.3)
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """What an INVITE hears that may not come in. Status 0: nothing at all."""
+
+    status: int
+    cause: int = 0
+    text: str = ""
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

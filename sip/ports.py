@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from simrack.sip.legs import DialogIds, Headers
+from simrack.sip.legs import DialogIds, Headers, Invite, Rejection
 from simrack.sip.screen import Packet, Refusal
 
 Address = tuple[str, int]  # IPv4 address and UDP port
@@ -29,11 +29,17 @@ class Sink(Protocol):
     def offered(self, sdp: bytes | None) -> None:
         """A re-INVITE came and waits for an answer."""
 
-    def offer_answered(self, sdp: bytes | None) -> None:
-        """The answer to our offer came (None: refused)."""
+    def offer_answered(self, sdp: bytes | None, status: int) -> None:
+        """The answer to our offer came (None: refused with `status`, 408 when nothing came)."""
 
     def info_received(self, content_type: str, body: bytes) -> None:
         """An INFO came; it was answered 200."""
+
+    def acknowledged(self) -> None:
+        """The ACK of our 2xx came."""
+
+    def repeat(self) -> bool:
+        """The INVITE of an adopted call came again; False: its answer was acknowledged."""
 
 
 class Dialog(Protocol):
@@ -52,6 +58,9 @@ class Dialog(Protocol):
 
     def answer(self, sdp: bytes, headers: Headers) -> None:
         """Send 200; the dialog stands from now on."""
+
+    def answer_text(self, sdp: bytes, headers: Headers) -> str:
+        """The 200 that `answer` will send, so that a later run can repeat it."""
 
     def fail(self, status: int, phrase: str, headers: Headers) -> None:
         """Send a final failure."""
@@ -114,6 +123,12 @@ class Line(Protocol):
     def dial(self, sink: Sink, to: Address, username: str, password: str) -> Dialog:
         """A dialog for a call that we place; `Dialog.dial` sends the INVITE."""
 
+    def adopt(self, sink: Sink, dialog: DialogIds) -> Dialog:
+        """The dialog of an earlier run; ValueError: its identifiers are not complete."""
+
+    def send(self, text: str, to: Address) -> None:
+        """Send a message as it stands."""
+
 
 class Front(Protocol):
     """Policy of the stack above."""
@@ -128,7 +143,44 @@ class Front(Protocol):
         """A new dialog-forming INVITE; nothing was sent yet."""
 
     def outside(self, packet: Packet, source: Address) -> Refusal:
-        """The answer to any other request outside a dialog."""
+        """The answer to a request outside a dialog that is no INVITE (status 0: silence)."""
+
+    def judge(self, packet: Packet, source: Address) -> Refusal | None:
+        """The answer to any request outside a dialog (status 0: silence), before it costs anything; None: an INVITE
+        that may come in.
+        """
+
+    def answers(self, source: Address) -> bool:
+        """Tell whether this source may have one more answer that belongs to no call."""
+
+    def lag(self, late_s: float) -> None:
+        """How many seconds after its time the loop came to the timers."""
 
     def suspect(self, source: Address, problem: str) -> None:
         """A packet that could not be used."""
+
+
+class Door(Protocol):
+    """What may come in, as the application decides it; asked for each packet, so it must be quick."""
+
+    def judge(self, invite: Invite) -> Rejection | None:
+        """The answer to a new INVITE that may not come in; asked once, before the stack makes anything of it."""
+
+    def answers(self, source: Address) -> bool:
+        """Tell whether this source may have one more answer that belongs to no call."""
+
+    def lag(self, late_s: float) -> None:
+        """How many seconds after its time the event loop came to its timers."""
+
+
+class OpenDoor:
+    """Lets everything in."""
+
+    def judge(self, invite: Invite) -> Rejection | None:
+        return None
+
+    def answers(self, source: Address) -> bool:
+        return True
+
+    def lag(self, late_s: float) -> None:
+        """Nothing depends on it."""

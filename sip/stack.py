@@ -9,11 +9,12 @@ from enum import Enum
 
 import structlog
 
-from simrack.sip.calls import SipIncomingLeg, SipLeg, SipOutgoingLeg
+from simrack.sip.adopted import AdoptedLeg
+from simrack.sip.calls import SipIncomingLeg, SipLeg, SipOutgoingLeg, invite_of, phrase
 from simrack.sip.engine import Engine
-from simrack.sip.legs import Dial, DialogIds, IncomingLeg, OutgoingLeg
-from simrack.sip.ports import Address, Arrival
-from simrack.sip.screen import ACCEPT, ALLOW, Packet, Refusal
+from simrack.sip.legs import Dial, DialogIds, IncomingLeg, Leg, OutgoingLeg
+from simrack.sip.ports import Address, Arrival, Door, OpenDoor
+from simrack.sip.screen import ACCEPT, ALLOW, Packet, Refusal, tag_of
 from simrack.wire.causes import reason_header
 from simrack.wire.errors import UserError
 from simrack.wire.ports import Clock, Ids
@@ -38,19 +39,23 @@ class SipStack:
     `on_invite` gets each new, valid INVITE; nothing has been sent for it, not even 100, and a CANCEL in between
     ends the leg by itself. `trusted` says whose `X-Simrack-*` headers count; `admit` is asked once per new
     INVITE; `suspect` hears of packets that could not be used (source, problem), for the firewall's count.
-    Sources that `hears` does not name get no answer to anything, and cost nothing but the reading.
+    Sources that `hears` does not name get no answer to anything, and cost nothing but the reading. `door` judges
+    what may come in before the stack makes anything of it, and hears how late the loop runs.
     """
 
     def __init__(
         self, *, listen: Address, on_invite: Callable[[IncomingLeg], None], clock: Clock, ids: Ids,
         trusted: Callable[[Address], bool], admit: Callable[[Address], Admission], user_agent: str = "simrack",
         suspect: Callable[[Address, str], None] | None = None,
-        hears: Callable[[Address], bool] = lambda _source: True,
+        hears: Callable[[Address], bool] = lambda _source: True, door: Door | None = None,
     ) -> None:  # fmt: skip
         self._listen, self._on_invite, self._clock, self._ids = listen, on_invite, clock, ids
         self._trusted, self._admit, self._suspect, self._hears = trusted, admit, suspect, hears
+        self._door = door or OpenDoor()
         self._engine = Engine(listen, self, ids, user_agent)
         self._legs: set[SipLeg] = set()
+        self._taken: dict[tuple[str, str], SipIncomingLeg] = {}  # Call-ID and From tag of calls that came to us
+        self._placed: set[str] = set()  # Call-IDs of calls that we place
         self._suspects: dict[str, int] = {}  # problem -> packets so far; the screen has some 30 problems
 
     async def start(self) -> None:
@@ -82,7 +87,18 @@ class SipStack:
 
     def dial(self, dial: Dial) -> OutgoingLeg:
         """Place a call; never waits. ValueError: a header value with a line break."""
-        leg = SipOutgoingLeg(self._engine, dial, self._ids, self._legs.discard)
+        leg = SipOutgoingLeg(self._engine, dial, self._ids, self._gone)
+        self._legs.add(leg)
+        self._placed.add(leg.ids.call_id)
+        return leg
+
+    def adopt(self, dialog: DialogIds, answer: str = "") -> Leg:
+        """A connected leg from the identifiers that an earlier run has stored of it.
+
+        Our own requests on it start a thousand CSeq numbers higher. With `answer` (`IncomingLeg.answer_text`) the
+        200 is repeated until the ACK comes. ValueError: the identifiers are not complete.
+        """
+        leg = AdoptedLeg(self._engine, dialog, self._gone, answer)
         self._legs.add(leg)
         return leg
 
@@ -98,6 +114,14 @@ class SipStack:
         for leg in tuple(self._legs):
             leg.abandon()
         self._engine.close()
+
+    def _gone(self, leg: SipLeg) -> None:
+        self._legs.discard(leg)
+        self._placed.discard(leg.ids.call_id)
+        if isinstance(leg, SipIncomingLeg):
+            key = (leg.request.call_id, leg.request.from_tag)
+            if self._taken.get(key) is leg:
+                del self._taken[key]
 
     # Front of the engine
 
@@ -130,13 +154,44 @@ class SipStack:
             extra = (("Retry-After", str(RETRY_AFTER_S)), ("Reason", 'Q.850;cause=42;text="Overload"'))
             inbound.refuse(Refusal(503, "Service Unavailable", "overload", extra))
             return
-        leg = SipIncomingLeg(inbound, self._legs.discard)
+        leg = SipIncomingLeg(inbound, self._gone)
         self._legs.add(leg)
+        self._taken[leg.request.call_id, leg.request.from_tag] = leg
         self._on_invite(leg)
 
+    def answers(self, source: Address) -> bool:
+        return self._trusted(source) or self._door.answers(source)
+
+    def lag(self, late_s: float) -> None:
+        self._door.lag(late_s)
+
+    def judge(self, packet: Packet, source: Address) -> Refusal | None:
+        if packet.method == "INVITE":
+            return self._judge_invite(packet, source)
+        return self.outside(packet, source)
+
     def outside(self, packet: Packet, source: Address) -> Refusal:
+        if not self.answers(source):
+            return Refusal(0, "", "budget")
         if packet.method == "OPTIONS":
             return Refusal(200, "OK", "", (("Allow", ALLOW), ("Accept", ACCEPT)))
         if packet.method in ("BYE", "INFO"):
             return Refusal(481, "Call/Transaction Does Not Exist", "")
         return Refusal(405, "Method Not Allowed", "method", (("Allow", ALLOW),))
+
+    def _judge_invite(self, packet: Packet, source: Address) -> Refusal | None:
+        call_id = packet.first("call-id")
+        if call_id in self._placed:
+            # A proxy led our own call back to us.
+            return Refusal(482, phrase(482), "loop")
+        same = self._taken.get((call_id, tag_of(packet.first("from"))))
+        if same is not None:
+            # The library absorbs what repeats its transaction; the rest came by two ways (RFC 3261 8.2.2.2).
+            repeated = same.request.headers.get("via") == packet.first("via")
+            return None if repeated else Refusal(482, phrase(482), "merged")
+        rejection = self._door.judge(invite_of(packet, source))
+        if rejection is None:
+            return None
+        reason = ("Reason", reason_header(rejection.cause, rejection.text))
+        words = phrase(rejection.status) if rejection.status else ""
+        return Refusal(rejection.status, words, "", (reason, *rejection.headers))

@@ -332,7 +332,7 @@ async def test_we_offer_and_the_answer_comes(rig: Rig, peer: Peer) -> None:
     assert await event(leg) == Update(SDP, answers=True)
     leg.offer(SDP2)
     peer.reply(await peer.request("INVITE"), 488)
-    assert await event(leg) == Update(None, answers=True)
+    assert await event(leg) == Update(None, answers=True, status=488)
     peer.within("BYE", call)
     assert isinstance(await event(leg), Disconnected)
 

@@ -325,7 +325,7 @@ async def test_glare_is_refused_and_both_calls_live(rig: Rig, peer: Peer) -> Non
     peer.from_callee("INVITE", invite, 1, body=SDP2)
     await peer.status(491)
     peer.reply(ours, 491)
-    assert await event(leg) == Update(None, answers=True)
+    assert await event(leg) == Update(None, answers=True, status=491)
     leg.hang_up(16)
     await peer.request("BYE")
 
@@ -335,7 +335,7 @@ async def test_far_end_lost_the_dialog(rig: Rig, peer: Peer) -> None:
     leg, _ = await placed(rig, peer)
     leg.offer(SDP2)
     peer.reply(await peer.request("INVITE"), 481)
-    assert await event(leg) == Update(None, answers=True)
+    assert await event(leg) == Update(None, answers=True, status=481)
     assert await event(leg) == Disconnected(41, "dialog lost", "remote")
     await peer.request("BYE")
 
@@ -374,7 +374,7 @@ async def test_one_offer_at_a_time(rig: Rig, peer: Peer) -> None:
     leg, _ = await placed(rig, peer)
     leg.offer(SDP2)
     leg.offer(SDP)
-    assert await event(leg) == Update(None, answers=True)
+    assert await event(leg) == Update(None, answers=True, status=491)
 
 
 async def test_route_set_of_the_called_side(rig: Rig, peer: Peer, open_peer: OpenPeer) -> None:
@@ -417,3 +417,19 @@ async def test_lost_requests_are_sent_again(rig: Rig, peer: Peer, stage: str) ->
     age(0.6)
     await peer.fence()
     assert (peer.count(stage), seen) == (2, 2)
+
+
+async def test_offer_that_is_never_answered_leaves_the_call_standing(rig: Rig, peer: Peer) -> None:
+    """A far end that is slow with a re-INVITE keeps its call; its late answer is acknowledged, so that it rests."""
+    leg, _ = await placed(rig, peer)
+    leg.offer(SDP2)
+    invite = await peer.request("INVITE")
+    age(33)
+    assert await event(leg) == Update(None, answers=True, status=408)
+    peer.reply(invite, 200, body=SDP)
+    assert (await peer.request("ACK")).cseq == invite.cseq
+    leg.offer(SDP)
+    again = await peer.request("INVITE")
+    peer.reply(again, 200, body=SDP2)
+    assert await event(leg) == Update(SDP2, answers=True)
+    assert not peer.count("BYE")

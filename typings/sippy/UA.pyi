@@ -31,7 +31,7 @@ class UA:
     routes: list[Any]
     lSDP: MsgBody | None
     rSDP: MsgBody | None
-    uasResp: SipResponse
+    uasResp: SipResponse | None
     def __init__(
         self,
         global_config: dict[str, Any],
