@@ -21,6 +21,7 @@ from simrack.gateway.channel import Channel
 from simrack.gateway.commands import Commands
 from simrack.gateway.discovery import HotPlug, locate
 from simrack.gateway.figures import Figures, Sources, Tally
+from simrack.gateway.journal import Journal
 from simrack.gateway.module import Module
 from simrack.gateway.outbox import Outbox
 from simrack.gateway.ports import Locator, NoPace, Opener, Pace, Sound, Tools
@@ -41,6 +42,9 @@ log = structlog.get_logger(__name__)
 
 # Calls get this long to be released on both sides when the box stops; +CHUP needs a second or two.
 STOP_S = 10.0
+# An INVITE may overtake the new controller's first word, which takes another way; a controller needs longer than
+# this from its start to its first call.
+OVERTAKEN_S = 1.0
 # How often the box asks itself whether it still has a controller.
 ALONE_CHECK_S = 30.0
 
@@ -160,14 +164,17 @@ class Box:
             channels=channels,
             clock=self.clock,
             actions=Commands(self.modules, outbox, self.stop).table(),
+            on_new_controller=self.end_unclaimed,
         )
         tally = Tally(uplink)
+        limit_s = self.settings.calls.max_call_s
+        journal = Journal(outbox, tally, self.clock, limit_s, frozenset(channel.number for channel in channels))
         tools = Tools(
             settings=self.settings,
             clock=self.clock,
             ids=self.ids,
             facts=tally,
-            attempts=outbox,
+            attempts=journal,
             sound=self.sound,
             locate=self.locate,
             opener=self.opener,
@@ -182,7 +189,10 @@ class Box:
             await uplink.put(FaultPart(channel=0, reason=f"corrupt file set aside as {outbox.set_aside}"))
         async with self._metrics(figures) as page, asyncio.TaskGroup() as group:
             self._group = group
-            services = (bus.run, uplink.run, self._watch_alone, self.watch_plugs(self._plugged).run, *self.background)
+            services = (
+                bus.run, uplink.run, journal.run, self._watch_alone, self.watch_plugs(self._plugged).run,
+                *self.background,
+            )  # fmt: skip
             tasks = [group.create_task(work()) for work in services]
             tasks += [group.create_task(module.run()) for module in self.modules.values()]
             ready({"ready": True, "box": box, "sip": address, **page})
@@ -249,6 +259,16 @@ class Box:
                 for module in busy:
                     await module.idle()
         await uplink.farewell()
+
+    def end_unclaimed(self, gone_at: float | None) -> None:
+        """The controller was restarted: calls whose INVITE died with it go, those that it answered are adopted."""
+        before = self.clock.monotonic() - OVERTAKEN_S
+        calls = [module.current for module in self.modules.values() if module.current is not None]
+        orphans = [call for call in calls if call.invited_before(before) and not call.answered_before(gone_at)]
+        for call in orphans:
+            call.feed(logic.Ordered(Cause.TEMPORARY_FAILURE, "the controller was restarted"))
+        if orphans:
+            log.warning("new controller: unanswered calls ended", box=self.settings.box, calls=len(orphans))
 
     async def _watch_alone(self) -> None:
         while True:

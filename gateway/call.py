@@ -23,7 +23,9 @@ from simrack.drivers.modems.base import (
     Progress,
 )
 from simrack.gateway import calls_logic as logic
+from simrack.gateway.attempts import OpenAttempt, When, opening
 from simrack.gateway.channel import Channel
+from simrack.gateway.errors import StoreBroken
 from simrack.gateway.ports import Audio, Bridge, Rtp, Tools
 from simrack.sip import legs, sdp
 from simrack.wire.causes import Cause
@@ -67,6 +69,11 @@ class Moment:
 
     mono: float
     utc: datetime
+
+    @property
+    def when(self) -> When:
+        """As the journal keeps it."""
+        return When(mono=self.mono, utc=self.utc)
 
 
 @dataclass(slots=True)
@@ -118,11 +125,25 @@ class LiveCall:
     _timers: dict[logic.Timer, asyncio.TimerHandle] = field(default_factory=dict)
     _dialling: asyncio.Task[None] | None = None
     _taken: bool = False
+    _kept: asyncio.Task[None] | None = None
+    _unkept: bool = False
     _bodies: int = 0
+    #: The journal's row; module and card as they were when the call began.
+    _row: OpenAttempt = field(init=False)
     _log: Any = None
 
     def __post_init__(self) -> None:
         self._log = log.bind(**self._ids)
+        channel, ticket = self.line.channel, self.ticket
+        self._row = opening(
+            call=ticket.call,
+            attempt=ticket.attempt,
+            number=ticket.number,
+            direction=self.state.direction,
+            number_of_channel=channel.number,
+            channel=channel,
+            invited=self.moments.invited.when,
+        )
 
     @property
     def _ids(self) -> dict[str, Any]:
@@ -134,6 +155,9 @@ class LiveCall:
     async def run(self) -> None:
         """Carry the call to its end; afterwards the module is on-hook and the part is in the outbox."""
         async with self._group:
+            if self.state.direction == "in":
+                # One that was placed by the controller is in the journal since its INVITE was taken.
+                self._kept = self._do(self._keep())
             try:
                 await self._drive()
             except Exception as error:
@@ -169,6 +193,7 @@ class LiveCall:
                 self.feed(logic.Alerting())
             case Progress.ACTIVE if self.moments.connected is None:
                 self._note("connected", event.at)
+                self._journal()
                 self.feed(logic.Answered())
             case Progress.ACTIVE | Progress.HELD:
                 self.feed(logic.Held(event.state is Progress.HELD))
@@ -185,9 +210,19 @@ class LiveCall:
         ms = round((line.at - self.moments.invited.mono) * 1000)
         if self.moments.dialled is None and line.way == ">" and line.text.upper().startswith("ATD"):
             self._note("dialled", line.at)
+            self._journal()
         self._at_log.append(AtLine(ms=max(ms, 0), way=line.way, text=line.text))
         if len(self._at_log) > AT_LINES:
             del self._at_log[AT_LINES // 2]
+
+    def invited_before(self, mono: float) -> bool:
+        """Whether the call had begun at `mono` of the monotonic clock."""
+        return self.moments.invited.mono <= mono
+
+    def answered_before(self, mono: float | None) -> bool:
+        """Whether the call was answered, and that (where `mono` is given) before it: somebody took our 200."""
+        connected = self.moments.connected
+        return connected is not None and (mono is None or connected.mono < mono)
 
     @property
     def info(self) -> CallInfo:
@@ -379,6 +414,25 @@ class LiveCall:
             work = self._do(self.line.driver.send_dtmf(digit))
             await asyncio.wait([work])
 
+    # --- the journal --------------------------------------------------------------------------------------
+
+    async def _keep(self) -> None:
+        """Keep an incoming call; one that can't be kept isn't answered."""
+        try:
+            await self.tools.attempts.remember(self._row)
+        except StoreBroken as error:
+            self._unkept = True
+            self._log.error("attempt can't be kept", error=str(error))
+            self.feed(logic.Ordered(Cause.TEMPORARY_FAILURE, "the box can't write its file"))
+
+    def _journal(self) -> None:
+        """Write the moments beside the call: an answer that waited for the disk would cut off the first word."""
+        if self.state.phase is logic.Phase.ENDED:
+            return
+        moments = {"dialled": self.moments.dialled, "connected": self.moments.connected}
+        self._row = self._row.model_copy(update={name: at.when for name, at in moments.items() if at})
+        self._do(self.tools.attempts.note(self._row))
+
     # --- work on the module -------------------------------------------------------------------------------
 
     async def _dial(self) -> None:
@@ -405,6 +459,10 @@ class LiveCall:
         self._module_failed(f"dial: {error or 'no answer'}")
 
     async def _take_call(self) -> None:
+        if self._kept is not None:
+            await asyncio.wait([self._kept])
+        if self._unkept:
+            return
         try:
             await self.line.driver.answer()
         except ModemRefused as error:
@@ -475,6 +533,9 @@ class LiveCall:
     # --- the record ---------------------------------------------------------------------------------------
 
     async def _report(self) -> None:
+        if self._kept is not None:
+            # The part closes the row, so it must not come before it.
+            await asyncio.wait([self._kept])
         figures = MediaFigures()
         if self.bridge is not None:
             figures = self.bridge.figures()
@@ -487,16 +548,16 @@ class LiveCall:
         await self.tools.facts.put(part)
 
     def _part(self, figures: MediaFigures) -> CallPart:
-        moments, end, module, sim = self.moments, self.state.end, self.line.channel.module, self.line.channel.sim
+        moments, end, row = self.moments, self.state.end, self._row
         assert end is not None
         assert moments.released is not None
         return CallPart(
             call=self.ticket.call,
             attempt=self.ticket.attempt,
             channel=self.line.channel.number,
-            iccid=sim.iccid if sim else "",
-            imsi=sim.imsi if sim else "",
-            imei=module.imei if module else "",
+            iccid=row.iccid,
+            imsi=row.imsi,
+            imei=row.imei,
             direction=self.state.direction,
             number=self.ticket.number,
             invited=moments.invited.utc,

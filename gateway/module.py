@@ -18,6 +18,7 @@ from simrack.drivers.modems.base import (
     CallProgress,
     CardChanged,
     DtmfHeard,
+    LeftOver,
     ModemDriver,
     ModemError,
     NetworkChanged,
@@ -140,10 +141,8 @@ class Module:
         async with asyncio.timeout(START_S):
             self._opened = await self.tools.opener(row, self._trace)
             info = await self.driver.start()
-            # A box that was killed left its calls to the module; no record claims them any more.
-            if await self.driver.in_call():
-                log.warning("call left from before", box=self.channel.box, channel=self.channel.number)
-                await self.driver.hang_up()
+            held = await self._hang_up_left_over()
+        await self.tools.attempts.settle(self.channel.number, info.imei, held)
         safe = bool(self._opened.sheet.answer_signal)
         self.channel.module = info.model_copy(update={"driver": self._opened.sheet.name, "answer_safe": safe})
         if row.audio:
@@ -154,6 +153,17 @@ class Module:
         await self._came_back()
         while True:
             self._take(await self.driver.events.get())
+
+    async def _hang_up_left_over(self) -> LeftOver | None:
+        """A box that was killed left its call to the module; the journal's record ends with it."""
+        held = self.driver.left_over
+        if await self.driver.in_call():
+            # The driver's start left it because it only rings: the caller gets the next call through.
+            await self.driver.hang_up()
+            held = held or LeftOver(False, Progress.INCOMING, self.tools.clock.monotonic())
+        if held is not None:
+            log.warning("call left from before", box=self.channel.box, channel=self.channel.number)
+        return held
 
     async def _out_of_service(self, state: ChannelState, reason: str) -> None:
         if self.current is not None:

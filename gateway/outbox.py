@@ -1,4 +1,4 @@
-"""The box's own file: identity, attempt ids, marks, and the outbox of facts for the controller.
+"""The box's own file: identity, attempt ids and those under way, marks, and the outbox of facts for the controller.
 
 A fact (a call's part, a fault) is on disk before it is published, keeps the id that it got here (box, boot,
 sequence), and goes only when the controller acknowledged it, for days if need be. What can't be written now
@@ -22,8 +22,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import structlog
+from pydantic import ValidationError
 from sqlite_utils import Database
 
+from simrack.gateway.attempts import OpenAttempt
 from simrack.gateway.errors import StoreBroken
 from simrack.wire.channel import Mark
 from simrack.wire.errors import UserError
@@ -49,6 +51,7 @@ class _Opened:
     waiting: int
     marks: dict[int, frozenset[Mark]]
     set_aside: str
+    left: tuple[OpenAttempt, ...]
 
 
 @dataclass(slots=True)
@@ -60,11 +63,14 @@ class Outbox:
     clock: Clock
     marks: dict[int, frozenset[Mark]]
     set_aside: str  # the corrupt file's new name, or ""
+    left: tuple[OpenAttempt, ...] = ()  # attempts that an earlier run left open, oldest first
     news: asyncio.Event = field(default_factory=asyncio.Event)
     waiting: int = 0
     _db: "_Rows" = field(init=False)
     _seq: int = 0
     _unsaved: dict[int, BoxEvent] = field(default_factory=dict)
+    #: Attempts that are over and whose rows the disk must still let go.
+    _over: set[str] = field(default_factory=set)
 
     @classmethod
     async def open(cls, box: str, folder: Path, clock: Clock, ids: Ids) -> "Outbox":
@@ -75,7 +81,9 @@ class Outbox:
         """
         rows = _Rows(folder)
         opened = await rows.run(rows.open, clock.utc(), ids.token(4))
-        outbox = cls(box, opened.boot, clock, opened.marks, opened.set_aside, waiting=opened.waiting)
+        outbox = cls(
+            box, opened.boot, clock, opened.marks, opened.set_aside, opened.left, waiting=opened.waiting
+        )
         outbox._db = rows
         return outbox
 
@@ -93,16 +101,17 @@ class Outbox:
 
     async def flush(self) -> bool:
         """Write what waits in memory; False when the disk still refuses."""
-        unsaved = list(self._unsaved.values())
-        if not unsaved:
+        unsaved, over = list(self._unsaved.values()), tuple(self._over)
+        if not unsaved and not over:
             return True
         try:
-            await self._db.run(self._db.add, unsaved)
+            await self._db.run(self._db.add, unsaved, over)
         except StoreBroken as error:
             log.error("facts wait in memory", box=self.box, count=len(unsaved), error=str(error))
             return False
         for event in unsaved:
             self._unsaved.pop(event.seq, None)
+        self._over.difference_update(over)
         return True
 
     async def pending(self, limit: int) -> list[BoxEvent]:
@@ -120,22 +129,35 @@ class Outbox:
         for item in kept:
             if item.boot == self.boot:
                 for seq in [seq for seq in self._unsaved if item.first <= seq <= item.last]:
-                    del self._unsaved[seq]
+                    # Its row must not make a second part at the next start.
+                    self._over |= _attempts((self._unsaved.pop(seq),))
+        over = tuple(self._over)
         try:
-            stored = await self._db.run(self._db.delete, kept)
+            stored = await self._db.run(self._db.delete, kept, over)
         except StoreBroken as error:
             log.error("outbox can't be emptied", box=self.box, error=str(error))
             return
+        self._over.difference_update(over)
         self.waiting = stored + len(self._unsaved)
         self.news.set()
 
-    async def remember(self, attempt: str) -> bool:
-        """Note an attempt id before it is dialled; False when it was dialled before (24 h).
+    async def remember(self, attempt: str, row: OpenAttempt | None = None) -> bool:
+        """Note an attempt id, and its journal's row, before it is dialled; False when it was before (24 h).
 
         Raises:
             StoreBroken: it can't be noted, so it must not be dialled.
         """
-        return await self._db.run(self._db.remember, attempt, self.clock.utc())
+        body = row.model_dump_json() if row is not None else ""
+        return await self._db.run(self._db.remember, attempt, self.clock.utc(), body)
+
+    async def note(self, row: OpenAttempt) -> None:
+        """Renew the row of an attempt that is under way; one that is over stays over. Raises `StoreBroken`."""
+        await self._db.run(self._db.renew, row.attempt, row.model_dump_json())
+
+    async def forget(self, attempt: str) -> None:
+        """The attempt is over without a part. Never fails: what the disk refuses is done later."""
+        self._over.add(attempt)
+        await self.flush()
 
     async def keep_marks(self, channel: int, marks: frozenset[Mark]) -> None:
         """Keep the marks of a channel over a restart. Raises `StoreBroken`."""
@@ -198,7 +220,7 @@ class _Rows:
                 set_aside = self._put_aside(now, error)
                 self._db = self._connect()
             boot = self._next_boot(token)
-            return _Opened(boot, self.db["events"].count, self._marks(), set_aside)
+            return _Opened(boot, self.db["events"].count, self._marks(), set_aside, self._journal())
         except (sqlite3.Error, OSError) as error:
             self._shut()
             raise UserError(
@@ -249,6 +271,9 @@ class _Rows:
             db.table("events").create_index(["boot", "seq"], unique=True, if_not_exists=True)
             db.table("attempts").create({"attempt": str, "at": str}, pk="attempt", if_not_exists=True)
             db.table("attempts").create_index(["at"], if_not_exists=True)
+            # A table more: a release that doesn't know it can use the file all the same.
+            db.table("journal").create({"id": int, "attempt": str, "body": str}, pk="id", if_not_exists=True)
+            db.table("journal").create_index(["attempt"], unique=True, if_not_exists=True)
             db.table("marks").create({"channel": int, "marks": str}, pk="channel", if_not_exists=True)
             db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
@@ -271,37 +296,65 @@ class _Rows:
         rows = self.db.table("marks").rows
         return {row["channel"]: frozenset(Mark(text) for text in row["marks"].split()) for row in rows}
 
+    def _journal(self) -> tuple[OpenAttempt, ...]:
+        rows = []
+        for row in self.db.table("journal").rows_where(order_by="id"):
+            try:
+                rows.append(OpenAttempt.model_validate_json(row["body"]))
+            except ValidationError as error:
+                log.error("open attempt can't be read", attempt=row["attempt"], error=str(error))
+        return tuple(rows)
+
     # --- rows ---------------------------------------------------------------------------------------------
 
-    def add(self, events: list[BoxEvent]) -> None:
+    def add(self, events: list[BoxEvent], over: tuple[str, ...]) -> None:
+        """Keep facts; the attempts that they close leave the journal in the same transaction."""
         with self.db.atomic():
             for event in events:
                 row = {"boot": event.boot, "seq": event.seq, "body": event.encode().decode()}
                 self.db.table("events").insert(row, ignore=True)
+            self._end({*over, *_attempts(events)})
+
+    def _end(self, attempts: Iterable[str]) -> None:
+        for attempt in attempts:
+            self.db.execute("DELETE FROM journal WHERE attempt = ?", [attempt])
 
     def oldest(self, limit: int) -> list[BoxEvent]:
         rows = self.db.table("events").rows_where(order_by="id", limit=limit)
         return [BoxEvent.decode(row["body"]) for row in rows]
 
-    def delete(self, ranges: tuple[AckRange, ...]) -> int:
+    def delete(self, ranges: tuple[AckRange, ...], over: tuple[str, ...]) -> int:
         with self.db.atomic():
+            self._end(over)
             for item in ranges:
                 where = "boot = ? and seq between ? and ?"
                 self.db.table("events").delete_where(where, [item.boot, item.first, item.last])
         return int(self.db.table("events").count)
 
-    def remember(self, attempt: str, now: datetime) -> bool:
+    def remember(self, attempt: str, now: datetime, body: str) -> bool:
         self._remembered += 1
         with self.db.atomic():
             if self._remembered % SWEEP_EVERY == 1:
                 self.db.table("attempts").delete_where("at < ?", [iso_ms(now - ATTEMPT_MEMORY)])
             values = [attempt, iso_ms(now)]
             cursor = self.db.execute("INSERT OR IGNORE INTO attempts (attempt, at) VALUES (?, ?)", values)
-            return cursor.rowcount == 1
+            fresh = cursor.rowcount == 1
+            if fresh and body:
+                self.db.execute("INSERT OR IGNORE INTO journal (attempt, body) VALUES (?, ?)", [attempt, body])
+            return fresh
+
+    def renew(self, attempt: str, body: str) -> None:
+        with self.db.atomic():
+            self.db.execute("UPDATE journal SET body = ? WHERE attempt = ?", [body, attempt])
 
     def set_marks(self, channel: int, marks: frozenset[Mark]) -> None:
         with self.db.atomic():
             self.db.table("marks").upsert({"channel": channel, "marks": " ".join(sorted(marks))}, pk="channel")
+
+
+def _attempts(events: Iterable[BoxEvent]) -> set[str]:
+    """The attempts whose parts are among these facts."""
+    return {event.body.attempt for event in events if isinstance(event.body, CallPart)}
 
 
 def _is_corrupt(error: sqlite3.DatabaseError) -> bool:

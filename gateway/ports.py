@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from simrack.drivers.modems.base import AtTrace, AudioFormat, ModemDriver, Sheet
+from simrack.drivers.modems.base import AtTrace, AudioFormat, LeftOver, ModemDriver, Sheet
+from simrack.gateway.attempts import OpenAttempt
 from simrack.gateway.settings import BoxSettings, ModuleSettings
 from simrack.sip.legs import Dial, OutgoingLeg
 from simrack.sip.sdp import Chosen
@@ -22,10 +23,19 @@ class Facts(Protocol):
 
 
 class Attempts(Protocol):
-    """The memory of attempt ids."""
+    """The memory of attempts: their ids for a day, and their state while they are under way."""
 
-    async def remember(self, attempt: str) -> bool:
-        """False when it was dialled before. Raises `StoreBroken`."""
+    async def remember(self, row: OpenAttempt) -> bool:
+        """Keep one before it is dialled or answered; False when it was dialled before. Raises `StoreBroken`."""
+
+    async def note(self, row: OpenAttempt) -> None:
+        """Keep a new moment of one that is under way."""
+
+    async def forget(self, attempt: str) -> None:
+        """It was refused before anything was dialled."""
+
+    async def settle(self, channel: int, imei: str, held: LeftOver | None) -> None:
+        """A module came into service, on-hook: close what an earlier run left open on its channel."""
 
 
 class Audio(Protocol):

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 import structlog
 
 from simrack.gateway import calls_logic as logic
-from simrack.gateway.call import LiveCall, Moments, Ticket, moment
+from simrack.gateway.attempts import opening
+from simrack.gateway.call import LiveCall, Moment, Moments, Ticket, moment
 from simrack.gateway.channel import refusal
 from simrack.gateway.errors import BadRequest, StoreBroken
 from simrack.gateway.module import Module
@@ -40,6 +41,7 @@ class Refused(Exception):
     cause: int
     text: str
     refusal: str = ""
+    remembered: str = ""  # the attempt whose row is in the journal
 
 
 @dataclass(slots=True)
@@ -61,6 +63,8 @@ class Switchboard:
             log.info("call refused", status=no.status, cause=no.cause, reason=no.text, source=leg.request.source)
             headers = [("X-Simrack-Refusal", no.refusal)] if no.refusal else []
             leg.reject(no.status, no.cause, no.text, headers)
+            if no.remembered:
+                await self.tools.attempts.forget(no.remembered)
             return
         self.attempts["accepted"] += 1
         leg.trying()
@@ -73,9 +77,18 @@ class Switchboard:
             raise Refused(503, Cause.TEMPORARY_FAILURE, "the box is stopping", "stopping")
         request = self._read(leg)
         chosen = self._negotiate(leg)
-        await self._remember(request.attempt)
-        # From here on nothing waits, so that two INVITEs can't both find the channel free.
-        module = self._channel(request)
+        await self._remember(request, invited)
+        try:
+            # From here on nothing waits, so that two INVITEs can't both find the channel free.
+            return self._assign(leg, request, chosen, invited)
+        except Refused as no:
+            no.remembered = request.attempt
+            raise
+
+    def _assign(
+        self, leg: IncomingLeg, request: logic.CallRequest, chosen: sdp.Chosen, invited: Moment
+    ) -> tuple[Module, LiveCall]:
+        tools, module = self.tools, self._channel(request)
         ticket = Ticket(
             request.call, request.attempt, request.number, request.hide, request.max_ring_s, request.max_call_s
         )
@@ -113,11 +126,21 @@ class Switchboard:
         except sdp.SdpError as error:
             raise Refused(400, Cause.INTERWORKING, str(error), "request") from error
 
-    async def _remember(self, attempt: str) -> None:
+    async def _remember(self, request: logic.CallRequest, invited: Moment) -> None:
+        module = self.modules.get(request.channel)
+        row = opening(
+            call=request.call,
+            attempt=request.attempt,
+            number=request.number,
+            direction="out",
+            number_of_channel=request.channel,
+            channel=module.channel if module is not None else None,
+            invited=invited.when,
+        )
         try:
-            fresh = await self.tools.attempts.remember(attempt)
+            fresh = await self.tools.attempts.remember(row)
         except StoreBroken as error:
-            log.error("attempt can't be kept", attempt=attempt, error=str(error))
+            log.error("attempt can't be kept", attempt=request.attempt, error=str(error))
             raise Refused(503, Cause.TEMPORARY_FAILURE, "the box can't write its file", "no-store") from error
         if not fresh:
             raise Refused(482, 25, "this attempt was dialled before", "repeated")

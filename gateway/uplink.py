@@ -81,11 +81,16 @@ class Uplink:
     channels: tuple[Channel, ...]
     clock: Clock
     actions: Mapping[str, Action]
+    #: Called when the controller shows a boot that was never seen, other than the first, with the moment on the
+    #: monotonic clock since which the one before was known to be gone (None: it was never said).
+    on_new_controller: Callable[[float | None], None] = lambda _: None
     offset: timedelta | None = None
     heard: float = field(init=False)
     _stamp: Stamp = field(init=False)
     _started: float = field(init=False)
     _newest: Newest = field(default_factory=Newest)
+    _boots: set[str] = field(default_factory=set)
+    _gone: float | None = None
     _dirty: dict[int, Channel] = field(default_factory=dict)
     _status_due: bool = False
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -246,6 +251,7 @@ class Uplink:
         message = ControllerTime.decode(payload)
         if not self._newest.accept("time", message.boot, message.seq):
             return
+        self._met(message.boot)
         known, self.offset = self.offset, message.at - self.clock.utc()
         self.heard = self.clock.monotonic()
         if known is None or abs(known - self.offset) > timedelta(seconds=1):
@@ -253,11 +259,23 @@ class Uplink:
 
     def _on_controller(self, _topic: str, payload: bytes) -> None:
         message = ControllerStatus.decode(payload)
+        if not message.online and message.boot in self._boots and self._gone is None:
+            self._gone = self.clock.monotonic()
         if message.online and self._newest.accept("status", message.boot, message.seq):
             self.heard = self.clock.monotonic()
+            self._met(message.boot)
             # A controller that has just come wants the facts now, not at the next repeat.
             self._sent.clear()
             self.outbox.news.set()
+
+    def _met(self, boot: str) -> None:
+        """All boots are kept: a broker that brings back an old controller's word must not look like a restart."""
+        known = boot in self._boots
+        self._boots.add(boot)
+        if not known and len(self._boots) > 1:
+            log.info("the controller was restarted", box=self.me.box, boot=boot)
+            self.on_new_controller(self._gone)
+        self._gone = None
 
     # --- commands -----------------------------------------------------------------------------------------
 

@@ -41,6 +41,15 @@ class CallProgress:
     at: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class LeftOver:
+    """The call that `start` found on the module and ended; `at` is Clock.monotonic() when it was on-hook."""
+
+    outgoing: bool
+    state: Progress
+    at: float
+
+
 class CardState(StrEnum):
     """What the module says of its card (+CPIN)."""
 
@@ -147,6 +156,8 @@ class ModemDriver(ABC):
     sheet: "Sheet"
     #: Called with each line at the port.
     trace: Callable[[AtTrace], None]
+    #: The call of an earlier run of the box, if `start` had to end one.
+    left_over: LeftOver | None = None
 
     @property
     def timeouts(self) -> int:

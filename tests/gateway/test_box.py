@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from gateway_voice import Phone
 
 from simrack.gateway import calls_logic as logic
 from simrack.gateway import module as module_file
-from simrack.gateway.agent import Box
+from simrack.gateway.agent import OVERTAKEN_S, Box
 from simrack.gateway.hardware import Hardware
 from simrack.gateway.outbox import Outbox
 from simrack.gateway.settings import BoxSettings
@@ -619,3 +620,30 @@ async def test_commands_reach_the_channel(rig: Rig) -> None:
     await until(lambda: dialog.request("BYE"), "BYE", 10)
     assert (await rig.part()).side == "rack"
     await rig.lab.on_hook()
+
+
+async def test_a_new_controller_finds_no_unanswered_call_and_all_answered_ones(rig: Rig, lab: Lab) -> None:
+    """Its predecessor's INVITEs died with it; what was answered goes on, and is adopted."""
+    first, second = IDS.token(), IDS.token()
+
+    async def word(boot: str) -> None:
+        message = ControllerTime(boot=boot, seq=1, at=CLOCK.utc())
+        await rig.centre.publish(topics.controller_time(), message.encode())
+
+    await word(first)
+    speaking = rig.call(await lab.number(behaviour="tone", tone_hz=800))
+    assert await rig.final(speaking) == 200
+    ringing = rig.call(await lab.number(behaviour="no_answer"), channel=2)
+    await until(lambda: rig.state(2) is S.ALERTING, "ringing", 10)
+    call = rig.box.modules[2].current
+    assert call
+    # Calls of the new controller itself may be a second ahead of its word.
+    call.moments.invited = replace(call.moments.invited, mono=call.moments.invited.mono - OVERTAKEN_S)
+    await word(second)
+    assert await rig.final(ringing) == 503
+    await until(lambda: rig.parts, "part", 10)
+    assert (rig.parts[0].cause, rig.parts[0].side, rig.parts[0].channel) == (41, "rack", 2)
+    assert rig.state(1) is S.ACTIVE
+    speaking.again("BYE")
+    await rig.part(2)
+    assert speaking.answer_to("BYE")

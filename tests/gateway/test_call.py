@@ -17,6 +17,7 @@ from simrack.drivers.modems.base import (
     CardChanged,
     CardState,
     DtmfHeard,
+    LeftOver,
     ModemDriver,
     ModemError,
     ModemEvent,
@@ -29,8 +30,10 @@ from simrack.drivers.modems.base import (
 )
 from simrack.gateway import calls_logic as logic
 from simrack.gateway import module as module_file
+from simrack.gateway.attempts import OpenAttempt
 from simrack.gateway.channel import Channel
 from simrack.gateway.discovery import locate
+from simrack.gateway.errors import StoreBroken
 from simrack.gateway.module import Module
 from simrack.gateway.ports import Opened, Tools
 from simrack.gateway.settings import BoxSettings, ModuleSettings
@@ -140,6 +143,9 @@ class Leg:
         assert b"m=audio 4998" in sdp
         self.sent.append("183")
 
+    def answer_text(self, sdp: bytes) -> str:
+        return ""
+
     def answer(self, sdp: bytes, headers: legs.Headers = ()) -> None:
         self.sent.append("200")
 
@@ -232,13 +238,32 @@ class Books:
     facts: list[CallPart | FaultPart] = field(default_factory=list)
     attempts: set[str] = field(default_factory=set)
 
+    rows: dict[str, OpenAttempt] = field(default_factory=dict)
+    settled: list[tuple[int, str, LeftOver | None]] = field(default_factory=list)
+    full: bool = False
+
     async def put(self, body: CallPart | FaultPart) -> None:
         self.facts.append(body)
+        if isinstance(body, CallPart):
+            self.rows.pop(body.attempt, None)
 
-    async def remember(self, attempt: str) -> bool:
-        fresh = attempt not in self.attempts
-        self.attempts.add(attempt)
+    async def remember(self, row: OpenAttempt) -> bool:
+        if self.full:
+            raise StoreBroken("disk full")
+        fresh = row.attempt not in self.attempts
+        self.attempts.add(row.attempt)
+        self.rows.setdefault(row.attempt, row)
         return fresh
+
+    async def note(self, row: OpenAttempt) -> None:
+        if row.attempt in self.rows:
+            self.rows[row.attempt] = row
+
+    async def forget(self, attempt: str) -> None:
+        self.rows.pop(attempt, None)
+
+    async def settle(self, channel: int, imei: str, held: LeftOver | None) -> None:
+        self.settled.append((channel, imei, held))
 
     @property
     def parts(self) -> list[CallPart]:
@@ -252,6 +277,7 @@ class Rig:
         self.start_task, self.books, self.sound = run_tasks, Books(), Sound()
         self.drivers: list[Driver] = []
         self.next_error: ModemError | None = None
+        self.leave_call = False
         self.asked: list[legs.Dial] = []
         self.offered = Leg()
         path = tmp_path / "at"
@@ -273,6 +299,7 @@ class Rig:
     async def open(self, row: ModuleSettings, trace: Callable[[AtTrace], None]) -> Opened:
         driver = Driver()
         driver.trace, driver.start_error, self.next_error = trace, self.next_error, None
+        driver.off_hook, self.leave_call = self.leave_call, False
         self.drivers.append(driver)
         return Opened(driver, driver.sheet)
 
@@ -576,4 +603,59 @@ async def test_a_call_left_by_a_killed_box_is_hung_up_at_start(rig: Rig) -> None
     rig.module.tools = replace(rig.module.tools, opener=open_ringing)
     first.events.put_nowait(PortLost("restart"))
     await until(lambda: rig.driver is not first and rig.state is S.READY, "served again")
+    assert rig.driver.told == ["hang up 16"]
+
+
+async def test_the_journal_knows_what_a_call_has_reached_while_it_goes_on(rig: Rig) -> None:
+    """Whatever kills the box, its next run can close the record with these."""
+    await rig.taken()
+    row = rig.books.rows["a1"]
+    assert (row.call, row.channel, row.iccid, row.imsi, row.direction, row.number) == (
+        "c1", 1, "8900", "00101", "out", "+882",
+    )  # fmt: skip
+    assert row.connected is None
+    rig.driver.now(Progress.ACTIVE)
+    await until(lambda: rig.books.rows["a1"].connected, "connected")
+    rig.driver.now(Progress.RELEASED)
+    await rig.part()
+    assert rig.books.rows == {}
+
+
+async def test_a_refused_attempt_leaves_no_open_row(rig: Rig) -> None:
+    leg = Leg(iccid="other")
+    await rig.board.take(leg)
+    assert leg.sent == ["503 44 other-sim"]
+    assert rig.books.attempts == {"a1"}
+    assert rig.books.rows == {}
+
+
+async def test_an_incoming_call_is_kept_before_it_is_answered(rig: Rig) -> None:
+    rig.driver.now(Progress.INCOMING, "+88210")
+    await until(lambda: rig.asked, "INVITE")
+    await until(lambda: rig.books.rows, "row")
+    (row,) = rig.books.rows.values()
+    assert (row.direction, row.number, row.attempt) == ("in", "+88210", dict(rig.asked[0].headers)["X-Simrack-Attempt"])
+    rig.driver.now(Progress.RELEASED)
+    await rig.part()
+    assert rig.books.rows == {}
+
+
+async def test_an_incoming_call_that_cant_be_kept_isnt_answered(rig: Rig) -> None:
+    """Disk full: a call that a kill would leave without a record is turned away, and the record says why."""
+    rig.books.full = True
+    rig.driver.now(Progress.INCOMING, "+88210")
+    part = await rig.part()
+    assert "answer" not in rig.driver.told
+    assert "hang up 21" in rig.driver.told
+    assert (part.cause, part.side, part.cause_text) == (41, "rack", "the box can't write its file")
+
+
+async def test_a_call_that_the_last_run_left_is_hung_up_and_told_to_the_journal(rig: Rig) -> None:
+    assert rig.books.settled == [(1, "", None)]
+    rig.leave_call = True
+    rig.driver.events.put_nowait(PortLost("unplugged"))
+    await until(lambda: len(rig.books.settled) == 2, "second start")
+    held = rig.books.settled[1][2]
+    assert held
+    assert held.state is Progress.INCOMING
     assert rig.driver.told == ["hang up 16"]

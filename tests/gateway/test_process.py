@@ -1,17 +1,22 @@
 """`simrack box` as a process: its readiness line, its end, and what is left after a kill."""
 
+import contextlib
 import json
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from gateway_lab import Lab
 from gateway_sip import Controller, Dialog, sdp_of
 from gateway_support import until
 from support import Process, StartProcess
+
+from simrack.wire.messages import BoxEvent, CallPart
 
 pytestmark = pytest.mark.system
 
@@ -36,9 +41,26 @@ def written(lab: Lab, folder: Path, controller: Controller) -> str:
     return str(file)
 
 
-async def answered(lab: Lab, box: Process, controller: Controller, attempt: str) -> Dialog:
+def rows(folder: Path, table: str) -> list[str]:
+    """What the box keeps in one table of its file, read beside it."""
+    with contextlib.closing(sqlite3.connect(f"file:{folder}/data/box.db?mode=ro", uri=True)) as file:
+        return [str(body) for (body,) in file.execute(f"SELECT body FROM {table} ORDER BY id")]
+
+
+def opened(folder: Path, moment: str) -> bool:
+    """Whether the file has an open attempt that has reached `moment`."""
+    return any(json.loads(body).get(moment or "call") for body in rows(folder, "journal"))
+
+
+def parts(folder: Path) -> list[CallPart]:
+    """The parts that wait for the controller."""
+    events = [BoxEvent.decode(body) for body in rows(folder, "events")]
+    return [event.body for event in events if isinstance(event.body, CallPart)]
+
+
+async def answered(lab: Lab, box: Process, controller: Controller, attempt: str, **more: Any) -> Dialog:
     """Call until the channel, which starts with the box, takes it."""
-    number = await lab.number(behaviour="tone", tone_hz=700)
+    number = await lab.number(behaviour="tone", tone_hz=700, **more)
     host, port = box.ready["sip"].split(":")
     tries: list[Dialog] = []
 
@@ -63,10 +85,56 @@ async def test_after_kill_9_the_next_start_leaves_no_call_in_the_network(
     file = written(lab, tmp_path, controller)
     first = start_process("box", "--config", file)
     await answered(lab, first, controller, "a")
+    await until(lambda: opened(tmp_path, "connected"), "moment of connect on disk")
     first.popen.send_signal(signal.SIGKILL)
     first.popen.wait()
     assert (await lab.last_call())["released_at"] is None
     start_process("box", "--config", file)
+    await lab.on_hook()
+    await until(lambda: parts(tmp_path), "the call's part", 10)
+    (part,) = parts(tmp_path)
+    row = await lab.last_call()
+    assert (part.number, part.cause, part.side, part.estimated) == (row["called"], 41, "rack", False)
+    assert abs(part.talk_ms - row["talk_ms"]) < 100
+    assert part.iccid == lab.modules[0]["iccid"]
+    assert not opened(tmp_path, "")
+
+
+async def test_a_call_that_ends_while_the_box_is_dead_is_recorded_as_a_guess(
+    lab: Lab, tmp_path: Path, controller: Controller, start_process: StartProcess
+) -> None:
+    """Nobody saw its end: the record exists, says so, and is never shorter than the network's."""
+    file = written(lab, tmp_path, controller)
+    first = start_process("box", "--config", file)
+    await answered(lab, first, controller, "g", hang_up_after_s=1.0)
+    await until(lambda: opened(tmp_path, "connected"), "moment of connect on disk")
+    first.popen.send_signal(signal.SIGKILL)
+    first.popen.wait()
+    await lab.on_hook()
+    start_process("box", "--config", file)
+    await until(lambda: parts(tmp_path), "the call's part", 20)
+    (part,) = parts(tmp_path)
+    assert part.estimated
+    assert part.talk_ms > (await lab.last_call())["talk_ms"] - 100
+
+
+async def test_bye_for_a_dialog_of_an_earlier_run_is_answered_481(
+    lab: Lab, tmp_path: Path, controller: Controller, start_process: StartProcess
+) -> None:
+    """Silence would make the controller repeat it for half a minute."""
+    file = written(lab, tmp_path, controller)
+    first = start_process("box", "--config", file)
+    dialog = await answered(lab, first, controller, "y")
+    first.popen.send_signal(signal.SIGKILL)
+    first.popen.wait()
+    second = start_process("box", "--config", file)
+    host, port = second.ready["sip"].split(":")
+    dialog.remote = (host, int(port))
+    dialog.again("BYE")
+    await until(lambda: dialog.answer_to("BYE"), "answer to BYE")
+    answer = dialog.answer_to("BYE")
+    assert answer
+    assert answer.status == 481
     await lab.on_hook()
 
 

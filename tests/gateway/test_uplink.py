@@ -22,6 +22,7 @@ from simrack.wire.messages import (
     ChannelReport,
     Command,
     CommandReply,
+    ControllerStatus,
     ControllerTime,
     EventAck,
 )
@@ -44,9 +45,14 @@ class Centre:
         take(topics.ALL_BOX_EVENTS, lambda _, p: self.events.append(BoxEvent.decode(p)))
         take(topics.reply("me"), lambda _, p: self.replies.append(CommandReply.decode(p)))
 
-    async def time(self, ahead_s: float = 0.0) -> None:
+    async def alive(self, boot: str, *, online: bool = True) -> None:
         self.seq += 1
-        message = ControllerTime(boot="c", seq=self.seq, at=NOON + timedelta(seconds=ahead_s))
+        status = ControllerStatus(boot=boot, seq=self.seq, at=NOON, online=online)
+        await self.bus.publish(topics.controller_status(), status.encode(), retain=True)
+
+    async def time(self, ahead_s: float = 0.0, boot: str = "c") -> None:
+        self.seq += 1
+        message = ControllerTime(boot=boot, seq=self.seq, at=NOON + timedelta(seconds=ahead_s))
         await self.bus.publish(topics.controller_time(), message.encode())
 
     async def acknowledge(self, boot: str, first: int, last: int) -> None:
@@ -215,3 +221,26 @@ async def test_the_status_tells_the_clock_offset_and_the_waiting_facts(rig: Rig)
 async def test_a_box_that_stops_says_so(rig: Rig) -> None:
     await rig.uplink.farewell()
     await until(lambda: not rig.centre.statuses[-1].online, "farewell")
+
+
+async def test_a_restart_of_the_controller_is_told_once_and_with_the_moment_of_its_death(rig: Rig) -> None:
+    """Calls that the dead controller had not answered for would ring on for nobody."""
+    told: list[float | None] = []
+    rig.uplink.on_new_controller = told.append
+    await rig.centre.alive("c1")
+    await rig.centre.time(boot="c1")
+    await until(lambda: rig.uplink.offset is not None, "time")
+    assert told == [], "the first controller is nobody's successor"
+    rig.clock.now = 140.0
+    await rig.centre.alive("c1", online=False)
+    await until(lambda: rig.uplink._gone is not None, "death")
+    rig.clock.now = 150.0
+    await rig.centre.alive("c2")
+    await rig.centre.time(boot="c2")
+    await until(lambda: told, "successor")
+    # A broker that gives back what it had kept must not look like another restart.
+    await rig.centre.alive("c1")
+    await rig.centre.time(boot="c1")
+    await rig.centre.time(boot="c3")
+    await until(lambda: len(told) == 2, "next successor")
+    assert told == [140.0, None]

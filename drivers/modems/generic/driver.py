@@ -17,6 +17,7 @@ from simrack.drivers.at.result import Kind, parse_final
 from simrack.drivers.modems.base import (
     AudioFormat,
     CallProgress,
+    LeftOver,
     ModemError,
     ModemRefused,
     Progress,
@@ -104,9 +105,10 @@ class GenericDriver(ServedDriver):
 
     async def start(self) -> ModuleInfo:
         await self._synchronised()
+        # First of all: a call that nobody records any more costs money with each second.
+        await self._clear_line()
         self.info = await self._identify()
         await self._run_start_up()
-        await self._clear_line()
         self._serve()
         return self.info
 
@@ -117,8 +119,10 @@ class GenericDriver(ServedDriver):
         except ModemRefused:
             return
         self._can_list = True
-        if any(row.state not in (Progress.INCOMING, Progress.WAITING) for row in rows):
+        left = [row for row in rows if row.state not in (Progress.INCOMING, Progress.WAITING)]
+        if left:
             await self.hang_up()
+            self.left_over = LeftOver(left[0].outgoing, left[0].state, self._clock.monotonic())
 
     async def reset(self) -> None:
         await self._try(AtCommand("AT+CFUN=1,1", timeout_s=RESET_S), Priority.URGENT)
