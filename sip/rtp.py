@@ -7,17 +7,23 @@ import socket
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
 from itertools import chain
 
 from simrack.sip.errors import SipError
 
 Address = tuple[str, int]
 LARGEST = 2048  # octets; voice packets are under 700
-MOST_PER_POLL = 64  # of one port and tick: a flood costs its own call, not its neighbours
+MOST_PER_POLL = 256  # of one port and tick: a flood costs its own call and 0.5 ms, not its neighbours
 COMFORT_NOISE = 13  # RFC 3389
 MOVE_AFTER_S = 1.0  # a sender that changed its port (NAT) is believed once the old one was silent this long
-RTP_BUFFER = 65_536  # octets of socket buffer: 2 s of G.711
+PROBATION = 3  # packets in a row, 60 ms, before a source that was not signalled is believed
+RTP_BUFFER = 212_992  # octets of socket buffer, what Linux grants to anybody: 500 small packets of a flood in one tick
 EXPEDITED = 0xB8  # DSCP EF, RFC 4594
+#: RFC 1918, shared space of carriers (RFC 6598), link-local, unspecified, unique local.
+_BEHIND_NAT = tuple(
+    map(ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16", "0.0.0.0/32", "fc00::/7"))
+)
 _HEADER = struct.Struct("!BBHII")
 
 
@@ -90,7 +96,7 @@ class RtpPort:
         raise NoPortFree(f"no free RTP port pair at {host} in {ports.start}-{ports.stop - 1}")
 
     def poll(self) -> Iterator[tuple[bytes, Address]]:
-        """Datagrams that have come, at most 64; RTCP is read and dropped."""
+        """Datagrams that have come, at most 256; RTCP is read and dropped."""
         for _ in range(MOST_PER_POLL):
             try:
                 data, source = self._rtp.recvfrom(LARGEST)
@@ -182,28 +188,40 @@ class Stream:
         self.timestamp = (self.timestamp + units) & 0xFFFFFFFF
 
 
-class Peer:
-    """The other end of a stream: where to send, and which sources to believe (symmetric RTP).
+def _hidden(host: str) -> bool:
+    """Whether an address in an SDP is one that its owner has behind a NAT, so that packets must come from elsewhere."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return False
+    return any(address in network for network in _BEHIND_NAT if network.version == address.version)
 
-    We send to the signalled address until valid packets come. The signalled address is always believed. The
-    same host with another port is a NAT at work and is believed unless the stream is already alive
-    elsewhere. Another host is believed only while nothing valid has come yet; later it is a stranger.
+
+class Peer:
+    """The other end of a stream: where to send, and which sources to believe (symmetric RTP, ADR 0403).
+
+    We send to the signalled address until valid packets come, and believe it always. The same host with another
+    port is a NAT at work; another host can be one only where the signalled address is private. Such a source
+    is believed after `PROBATION` packets in a row, and only while nobody better speaks; all others are strangers.
     """
 
     def __init__(self, signalled: Address, payload_types: frozenset[int]) -> None:
-        self.signalled = signalled
-        self.target = signalled
         self.payload_types = payload_types
         self.strangers = 0
+        self._begin(signalled)
+
+    def _begin(self, signalled: Address) -> None:
+        self.signalled = self.target = signalled
+        self._nat = _hidden(signalled[0])
         self._heard: Address | None = None
         self._heard_at = 0.0
+        self._candidate, self._tries = signalled, 0
 
     def update(self, signalled: Address, payload_types: frozenset[int]) -> None:
         """A new session description: a changed address is learnt anew."""
         self.payload_types = payload_types
         if signalled != self.signalled:
-            self.signalled = self.target = signalled
-            self._heard = None
+            self._begin(signalled)
 
     def accepts(self, source: Address, payload_type: int, now: float) -> bool:
         """Whether a packet from `source` belongs to the stream; learns the source."""
@@ -211,13 +229,19 @@ class Peer:
             self.strangers += source != self._heard
             return False
         if source != self._heard and not self._may_move(source, now):
-            self.strangers += 1
             return False
         self._heard, self._heard_at, self.target = source, now, source
+        self._tries = 0
         return True
 
     def _may_move(self, source: Address, now: float) -> bool:
-        if self._heard is None or source == self.signalled:
+        if source == self.signalled:
             return True
-        quiet = now - self._heard_at > MOVE_AFTER_S
-        return quiet and source[0] in (self.signalled[0], self._heard[0])
+        free = self._heard is None or now - self._heard_at > MOVE_AFTER_S
+        known = (self.signalled[0],) if self._heard is None else (self.signalled[0], self._heard[0])
+        if not free or not (source[0] in known or (self._nat and self._heard is None)):
+            self.strangers += 1
+            return False
+        self._tries = self._tries + 1 if source == self._candidate else 1
+        self._candidate = source
+        return self._tries >= PROBATION

@@ -142,6 +142,10 @@ class FlowFigures(Part):
     jitter_ms: float = 0.0
     level_dbfs: float | None = None
     levels: tuple[int, ...] = ()  # dBFS once a second, at most 300 values
+    bursts: int = 0  # runs of made-up voice
+    longest_burst_ms: int = 0
+    dead_air: float = 0.0  # share of the talk without voice for 2 s and more
+    delay_ms: float = 0.0  # that the box adds in this direction, at the end
 
 
 class MediaFigures(Part):
@@ -152,6 +156,9 @@ class MediaFigures(Part):
     from_network: FlowFigures = FlowFigures()
     drift_ppm: float = 0.0
     mos: float | None = None
+    strangers: int = 0  # RTP packets from sources that have no part in the call
+    #: "" or what was wrong since the answer: `no-media`, `one-way:no-rtp`, `one-way:silent-rtp`, `...-pcm`.
+    trouble: str = ""
 
 
 class AtLine(Part):

@@ -1,7 +1,9 @@
 """A module's audio port: signed 16 bit PCM over a serial line or PTY, never waited for."""
 
 import asyncio
+import contextlib
 import os
+import termios
 
 import serial
 import structlog
@@ -117,11 +119,16 @@ class AudioPort:
         return self._pause is not None
 
     def drain(self) -> int:
-        """Throw away all that waits in either direction; octets thrown away."""
+        """Throw away all that waits in either direction, the kernel's buffers included; octets read and thrown away."""
         count = 0
         while data := self.read():
             count += len(data)
         self._waiting.clear()
+        self._odd = b""
+        if not self.lost.is_set():
+            with contextlib.suppress(termios.error):
+                # A port that went away this moment is found by the next read.
+                termios.tcflush(self._fd, termios.TCOFLUSH)
         return count
 
     def close(self) -> None:

@@ -6,9 +6,11 @@ import structlog
 
 from simrack.gateway.voice.audio import AudioPort
 from simrack.gateway.voice.capture import Capture
-from simrack.gateway.voice.measure import FRAMES_PER_S, GSM_DELAY_MS, Drift, Levels, mos
+from simrack.gateway.voice.measure import FRAMES_PER_S, GSM_DELAY_MS, DeadAir, Drift, Levels
+from simrack.gateway.voice.mos import mos
 from simrack.gateway.voice.pacer import Pacer
 from simrack.gateway.voice.playout import FRAME_MS, Playout
+from simrack.gateway.voice.verdict import NO_MEDIA, Way, verdict
 from simrack.sip import codecs, dtmf, g711, rtp
 from simrack.sip.sdp import Chosen
 from simrack.wire.messages import FlowFigures, MediaFigures
@@ -16,7 +18,7 @@ from simrack.wire.messages import FlowFigures, MediaFigures
 HEARD_DBFS = -50.0  # gateway.md, early media
 HEARD_FRAMES = 5  # 100 ms
 MOST_DIGITS = 64  # that nobody fetched; more is a flood
-NEVER = float("-inf")
+TICK_S = FRAME_MS / 1000
 
 log = structlog.get_logger()
 
@@ -51,9 +53,11 @@ class Bridge:
         self._peer = rtp.Peer(chosen.remote, _types(chosen))
         self._hearing = dtmf.Hearing()
         self._levels_in, self._levels_out = Levels(), Levels()
+        self._begin_talk()
         self._drift_pcm = Drift()
         self._loud = self._ticks = 0
-        self._rtp_at = self._pcm_at = now
+        self._talks = False
+        self._now = self._rtp_at = self._pcm_at = now
         self._delay_in = self._delay_out = 0.0
         self._jitter_out = 0.0
         self._packets_out = self._octets_out = self.foreign = self.digits_lost = 0
@@ -69,6 +73,10 @@ class Bridge:
         self._codec = codecs.make(codec, self._rate)
         self._playout = Playout(self._codec, self._rate, self._row.clock)
         self._drift_rtp = Drift()
+
+    def _begin_talk(self) -> None:
+        self._way_in, self._way_out = Way(), Way()
+        self._dead_in, self._dead_out = DeadAir(), DeadAir()
 
     def _use(self, chosen: Chosen) -> None:
         self.chosen, row = chosen, self._row
@@ -90,10 +98,17 @@ class Bridge:
         self._marker = True
 
     def answered(self) -> None:
-        """Empty what waits from the module, so that no stale voice is heard at answer."""
+        """Empty what waits in either direction, so that nobody hears at answer what was said before it.
+
+        Sockets, ports with the kernel's buffers, queues, and what gaps would repeat of it. Dead air and one-way voice are judged from here on.
+        """
+        self._take_rtp(self._now)
+        self._playout.clear()
         self._audio.drain()
         self._capture.clear()
         self._out.clear()
+        self._begin_talk()
+        self._talks = True
 
     def speak(self, digit: str) -> None:
         """Send a digit to the SIP side, as an event or, where none were agreed, as a tone.
@@ -135,13 +150,23 @@ class Bridge:
             from_network=self._flow_out(),
             drift_ppm=round(self._drift_ppm(), 1),
             mos=self._mos(),
+            strangers=self.strangers,
+            trouble=self.trouble,
         )
+
+    @property
+    def trouble(self) -> str:
+        """What is wrong with the voice since the answer, as `verdict` says it."""
+        if not self._talks:
+            return ""
+        return NO_MEDIA if self.no_media.is_set() else verdict(self._way_in, self._way_out)
 
     # What the ticker does
 
     def tick(self, now: float) -> None:
         """One step of 20 ms: take what came, play, send, look whether media still flows."""
         self._ticks += 1
+        self._now = now
         self._take_rtp(now)
         read = self._take_pcm(now)
         frames = self._pacer.frames(read)
@@ -171,6 +196,7 @@ class Bridge:
         if not chosen.receives:
             return 0
         if packet.payload_type == chosen.payload_type:
+            self._way_in.pieces += 1
             self._playout.put(packet, now)
             return 1
         if packet.payload_type == chosen.dtmf_type:
@@ -193,6 +219,7 @@ class Bridge:
         if not pcm:
             return 0
         samples = len(pcm) // g711.WIDTH
+        self._way_out.pieces += 1
         late_ms = (now - self._pcm_at) * 1000 - samples * 1000 / self._rate
         self._jitter_out += (abs(late_ms) - self._jitter_out) / 16
         self._pcm_at = now
@@ -206,6 +233,9 @@ class Bridge:
             self._audio.write(bytes(self._frame * g711.WIDTH))
             return
         pcm = self._playout.pull(self._frame)
+        level = self._playout.level if self._playout.speaking else 0
+        self._way_in.heard(level)
+        self._dead_in.add(level)
         if self._gain_to_module != 1.0:
             pcm = g711.amplify(pcm, self._gain_to_module)
         self._audio.write(pcm)
@@ -228,6 +258,9 @@ class Bridge:
             self._send_packet(piece)
 
     def _listen(self, real: bool) -> None:
+        level = self._capture.level if real else 0
+        self._way_out.heard(level)
+        self._dead_out.add(level)
         if real:
             self._levels_out.add(self._capture.level)
             self._delay_out += (self._capture.delay_ms - self._delay_out) / FRAMES_PER_S
@@ -258,6 +291,8 @@ class Bridge:
             self._octets_out += len(payload)
 
     def _watch(self, now: float) -> None:
+        self._way_in.asked_s += TICK_S * self.chosen.receives
+        self._way_out.asked_s += TICK_S * self.chosen.sends
         if self.no_media.is_set() or not (self.chosen.sends or self.chosen.receives):
             return
         rtp_gap, pcm_gap = self.gaps(now)
@@ -271,7 +306,9 @@ class Bridge:
         return FlowFigures(
             packets=playout.received, octets=playout.octets, lost=playout.lost, late=playout.late,
             concealed=playout.concealed, jitter_ms=round(playout.jitter_ms, 2),
-            level_dbfs=self._levels_in.mean, levels=tuple(self._levels_in.each),
+            level_dbfs=self._levels_in.mean, levels=tuple(self._levels_in.each), bursts=playout.gaps.count,
+            longest_burst_ms=self._ms(playout.gaps.longest), dead_air=self._dead_in.share,
+            delay_ms=round(self._delay_in, 1),
         )  # fmt: skip
 
     def _flow_out(self) -> FlowFigures:
@@ -279,23 +316,33 @@ class Bridge:
         return FlowFigures(
             packets=self._packets_out, octets=self._octets_out, lost=capture.dropped // self._frame,
             late=capture.late, concealed=capture.concealed, jitter_ms=round(self._jitter_out, 2),
-            level_dbfs=self._levels_out.mean, levels=tuple(self._levels_out.each),
+            level_dbfs=self._levels_out.mean, levels=tuple(self._levels_out.each), bursts=capture.gaps.count,
+            longest_burst_ms=self._ms(capture.gaps.longest), dead_air=self._dead_out.share,
+            delay_ms=round(self._delay_out, 1),
         )  # fmt: skip
 
     def _drift_ppm(self) -> float:
         """The module's clock against the RTP sender's; against ours while no RTP has come."""
         return (self._drift_pcm.ppm or 0.0) - (self._drift_rtp.ppm or 0.0)
 
+    def _ms(self, samples: int) -> int:
+        return samples * 1000 // self._rate
+
     def _mos(self) -> float | None:
-        playout = self._playout
+        """Of the worse direction: people talk about what they could not hear."""
+        playout, capture = self._playout, self._capture
         if not playout.received:
             return None
-        missing = max(
-            100 * playout.concealed / max(1, playout.frames),
-            100 * self._capture.concealed / max(1, self._ticks),
+        ways = (
+            (self._delay_in, playout.concealed, playout.frames, playout.gaps),
+            (self._delay_out, capture.concealed, self._ticks, capture.gaps),
         )
-        delay = max(self._delay_in, self._delay_out) + FRAME_MS + GSM_DELAY_MS
-        return mos(self._row, delay, missing)
+        return min(
+            mos(
+                self._row, delay + FRAME_MS + GSM_DELAY_MS, 100 * made_up / max(1, frames), gaps.mean(self._frame)
+            )
+            for delay, made_up, frames, gaps in ways
+        )  # fmt: skip
 
 
 def _types(chosen: Chosen) -> frozenset[int]:

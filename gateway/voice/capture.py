@@ -2,6 +2,7 @@
 
 from simrack.gateway.voice.conceal import Concealer
 from simrack.gateway.voice.elastic import Elastic, Regulator
+from simrack.gateway.voice.measure import Gaps
 from simrack.sip import g711
 
 FRAME_MS = 20
@@ -22,6 +23,7 @@ class Capture:
         self._regulator = Regulator(rate * FRAME_MS // 1000)
         self._idle_ms = IDLE_MS
         self.samples = self.concealed = self.late = 0
+        self.gaps = Gaps()
         self.level = 0
 
     @property
@@ -36,6 +38,7 @@ class Capture:
     def clear(self) -> None:
         """Forget what waits; the stream begins anew."""
         self._pcm.clear()
+        self._conceal.forget()
         self._idle_ms = IDLE_MS
         self._regulator.reset()
 
@@ -56,6 +59,7 @@ class Capture:
         if margin < 0:
             return self._starve(count, -margin), False
         self._idle_ms = 0
+        self.gaps.end()
         step = self._regulator.step(quiet=g711.to_dbfs(self.level) < QUIET_DBFS)
         if step and self._pcm.allows(count, step):
             self._regulator.done(step)
@@ -70,6 +74,7 @@ class Capture:
         if self._idle_ms < IDLE_MS:
             self.concealed += 1
             self.late += 1
+            self.gaps.add(missing)
             self._idle_ms += FRAME_MS
         self._pcm.push(self._conceal.gap(missing))
         out = self._pcm.take(count)

@@ -76,6 +76,10 @@ class Concealer:
         self._noise_at += count + 1237
         return g711.amplify(line[start : start + count * g711.WIDTH], g711.gain_factor(self.noise_dbfs + 20))
 
+    def forget(self) -> None:
+        """The next gap is quiet: what was said before belongs to another part of the call."""
+        self._past, self._cycle = bytes(len(self._past)), b""
+
     def heard_level(self, dbfs: float) -> None:
         """Follow the level of the pauses: down at once, up slowly."""
         self.told_level(min(dbfs, self.noise_dbfs + RISE_DB))

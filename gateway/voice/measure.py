@@ -1,13 +1,14 @@
-"""Figures of a call's voice: levels, clock drift, and a MOS estimate."""
+"""Figures of a call's voice: levels, clock drift, dead air, gaps. The MOS estimate is in `mos`."""
 
 import math
 
 from simrack.sip import g711
-from simrack.sip.codecs import CodecRow
 
 FRAMES_PER_S = 50
 MOST_LEVELS = 300  # wire.messages.FlowFigures
 DRIFT_AFTER_S = 5.0  # before that, tick jitter looks like drift
+DEAD_RMS = 104  # -50 dBFS
+DEAD_FRAMES = 2 * FRAMES_PER_S
 GSM_DELAY_MS = 90.0  # one way through radio and transcoder (TS 26.975 gives 80 to 100)
 
 
@@ -68,12 +69,48 @@ class Drift:
         return (self._n * self._xy - self._x * self._y) / spread * 1e6
 
 
-def mos(row: CodecRow, delay_ms: float, loss_percent: float) -> float:
-    """Mean opinion score of ITU-T G.107 in its short form: delay, codec, loss; 1.0 to 4.5.
+class DeadAir:
+    """Share of the time in which a direction said nothing for two seconds and more; pauses of speech are shorter."""
 
-    Echo, noise and the radio side's own codec are not in it: it compares calls, it is no verdict on one.
-    """
-    delay = 0.024 * delay_ms + (0.11 * (delay_ms - 177.3) if delay_ms > 177.3 else 0.0)
-    impairment = row.ie + (95 - row.ie) * loss_percent / (loss_percent + row.bpl)
-    r = max(0.0, min(100.0, 93.2 - delay - impairment))
-    return round(max(1.0, 1 + 0.035 * r + 7e-6 * r * (r - 60) * (100 - r)), 2)
+    def __init__(self) -> None:
+        self._run = self._dead = self._frames = 0
+
+    def add(self, rms: int) -> None:
+        """One frame of 20 ms; 0 when nothing came."""
+        self._frames += 1
+        if rms >= DEAD_RMS:
+            self._run = 0
+            return
+        self._run += 1
+        if self._run == DEAD_FRAMES:
+            self._dead += DEAD_FRAMES
+        elif self._run > DEAD_FRAMES:
+            self._dead += 1
+
+    @property
+    def share(self) -> float:
+        """0 to 1."""
+        return round(self._dead / self._frames, 3) if self._frames else 0.0
+
+
+class Gaps:
+    """Runs of made-up voice: how many, how long. Lengths are in samples, made up in any pieces."""
+
+    def __init__(self) -> None:
+        self.count = self.total = self.longest = 0
+        self._run = 0
+
+    def add(self, samples: int) -> None:
+        """So much was made up; what follows without `end` is the same gap."""
+        self.count += not self._run
+        self._run += samples
+        self.total += samples
+        self.longest = max(self.longest, self._run)
+
+    def end(self) -> None:
+        """Real voice came."""
+        self._run = 0
+
+    def mean(self, frame: int) -> float:
+        """Mean length in frames, 0 without a gap."""
+        return self.total / self.count / frame if self.count else 0.0

@@ -12,6 +12,7 @@ import heapq
 
 from simrack.gateway.voice.conceal import Concealer
 from simrack.gateway.voice.elastic import AFTER, MOST_STEP, Elastic, Regulator
+from simrack.gateway.voice.measure import Gaps
 from simrack.sip import g711
 from simrack.sip.codecs import Codec, CodecError
 from simrack.sip.rtp import Packet
@@ -23,6 +24,7 @@ MOST_MS = 400  # voice that waits longer is a burst after a stall; the oldest is
 KEEP_MS = 60  # what a skip leaves
 JUMP_MS = 2000  # a time stamp that far off is a new clock, not a gap
 MOST_MISSED = 1000  # sequence numbers; RFC 3550 A.1 has 3000 for the same purpose
+MOST_DISORDER = 100  # packets; RFC 3550 A.1: further back is no disorder of the network
 MOST_LATE_MS = 200  # a packet later than that says nothing about jitter
 QUIET_DBFS = -50.0
 DOUBLES_WINDOW = 256  # packets back in which doubles are known
@@ -49,6 +51,11 @@ class Sequence:
     def restart(self) -> None:
         """A new sender: its numbers say nothing about the old one's."""
         self._past, self._begun = self.expected, False
+
+    def behind(self, number: int) -> int:
+        """How many packets back a number lies; 0 for a new one."""
+        ahead = (number - self._top + 0x8000 & 0xFFFF) - 0x8000
+        return -ahead if self._begun and -MOST_MISSED < ahead < 0 else 0
 
     def feed(self, number: int) -> int | None:
         """Distance to the newest before (1 is the next in order, below 1 an older one); None for a double."""
@@ -89,6 +96,9 @@ class Playout:
         self._regulator = Regulator(self._frame)
         self._sequence = Sequence()
         self._ssrc: int | None = None
+        self._odd: Packet | None = None  # so old that it may be the first of a stream that began anew
+        self._anew = True
+        self._jump = JUMP_MS * clock // 1000
         self._order = 0
         self._shift = 0
         self._next = 0  # extended time stamp that is decoded next
@@ -97,7 +107,7 @@ class Playout:
         self._transit: float | None = None
         self.stamp = 0  # extended time stamp of the newest packet, jumps taken out
         self.octets = self.late = self.damaged = self.frames = 0
-        self._made_up = 0  # samples
+        self.gaps = Gaps()
         self.jitter_ms = 0.0
         self.level = 0  # rms of the frame pulled last
 
@@ -116,7 +126,12 @@ class Playout:
     @property
     def concealed(self) -> int:
         """Frames of 20 ms that were made up."""
-        return -(-self._made_up // self._frame)
+        return -(-self.gaps.total // self._frame)
+
+    @property
+    def speaking(self) -> bool:
+        """Whether the frame pulled last was what the sender said."""
+        return not self._idle_ms and bool(self.received)
 
     @property
     def delay_ms(self) -> float:
@@ -126,8 +141,28 @@ class Playout:
     def put(self, packet: Packet, now: float) -> None:
         """Take a packet that came at `now` (monotonic seconds)."""
         if packet.ssrc != self._ssrc:
-            self._sequence.restart()
-            self._ssrc, self._transit = packet.ssrc, None
+            self._begin_anew(packet.ssrc)
+        elif self._is_odd(packet):
+            before, self._odd = self._odd, packet
+            if before is None or packet.sequence != (before.sequence + 1) & 0xFFFF:
+                self.late += before is not None
+                return
+            self._begin_anew(packet.ssrc)
+            self._take_in(before, now)
+        elif self._odd is not None:
+            self.late, self._odd = self.late + 1, None
+        self._take_in(packet, now)
+
+    def _is_odd(self, packet: Packet) -> bool:
+        """Too old to be late: two of them in a row are a sender that began anew (RFC 3550 A.1)."""
+        behind = self._sequence.behind(packet.sequence)
+        return behind >= MOST_DISORDER or (behind > 0 and abs(self._moved(packet.timestamp)) > self._jump)
+
+    def _begin_anew(self, ssrc: int) -> None:
+        self._sequence.restart()
+        self._ssrc, self._transit, self._odd, self._anew = ssrc, None, None, True
+
+    def _take_in(self, packet: Packet, now: float) -> None:
         ahead = self._sequence.feed(packet.sequence)
         if ahead is None:
             return
@@ -146,6 +181,14 @@ class Playout:
         else:
             self._order += 1
             heapq.heappush(self._heap, (stamp, self._order, packet.payload))
+
+    def clear(self) -> None:
+        """Forget what waits; the next packet begins a new talk spurt. Counts go on."""
+        self._heap.clear()
+        self._pcm.clear()
+        self._conceal.forget()
+        self._account, self._idle_ms = 0, SPURT_MS
+        self._regulator.reset()
 
     def pause_noise(self, dbov: int) -> None:
         """A comfort-noise packet (RFC 3389): the level of the other side's pauses."""
@@ -187,7 +230,7 @@ class Playout:
 
     def _conceal_gap(self, piece: int) -> None:
         self._pcm.push(self._conceal.gap(piece))
-        self._made_up += piece
+        self.gaps.add(piece)
         slack = self._regulator.slack
         if slack is not None and slack < 0:
             # Packets come too late: the gap is a good place to wait longer, the missing one may still come.
@@ -203,6 +246,7 @@ class Playout:
             self.damaged += 1
             return
         self._account = 0
+        self.gaps.end()
         end = stamp + self._to_units(len(pcm) // g711.WIDTH)
         if end <= self._next:
             return
@@ -220,7 +264,7 @@ class Playout:
         self._account += missing
         if self._idle_ms < SPURT_MS:
             # A pause of the other side is no loss: only the beginning counts.
-            self._made_up += missing
+            self.gaps.add(missing)
             self._idle_ms += FRAME_MS
 
     def _begin_spurt(self, stamp: int) -> None:
@@ -254,13 +298,18 @@ class Playout:
         margin = gap + len(self._pcm) if gap >= 0 else gap
         self._regulator.seen(max(margin, -self._rate * MOST_LATE_MS // 1000))
 
+    def _moved(self, timestamp: int) -> int:
+        """How far a time stamp lies from the newest one, jumps taken out."""
+        return (timestamp + self._shift - self.stamp + 0x80000000 & 0xFFFFFFFF) - 0x80000000
+
     def _extend(self, timestamp: int, ahead: int) -> int | None:
         """The time stamp on one endless scale; None for an old packet from before a jump."""
+        anew, self._anew = self._anew, False
         if not self.received - 1:
             self.stamp = timestamp
             return timestamp
-        moved = (timestamp + self._shift - self.stamp + 0x80000000 & 0xFFFFFFFF) - 0x80000000
-        if abs(moved) > JUMP_MS * self._clock // 1000:
+        moved = self._moved(timestamp)
+        if anew or abs(moved) > self._jump:
             if ahead <= 0:
                 return None
             expected = self._clock * FRAME_MS // 1000 * min(ahead, 10)

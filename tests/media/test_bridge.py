@@ -3,9 +3,10 @@
 import asyncio
 import contextlib
 import itertools
+import math
 import os
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +21,7 @@ from simrack.sip.rtp import Packet, RtpPort
 from simrack.sip.sdp import Chosen
 
 Strongest = Callable[..., tuple[float, float]]
+Clicks = Callable[[bytes, float, float], int]
 
 
 class Rig:
@@ -73,6 +75,19 @@ async def make_rig(clock: Any, module: Any, client: Any) -> AsyncIterator[Callab
     yield make
     for rig in made:
         rig.close()
+
+
+@pytest.fixture
+def clicks() -> Clicks:
+    """Samples that break the recurrence x[n] = 2 cos(w) x[n-1] - x[n-2] of a sine by a fifth of its height."""
+
+    def count(pcm: bytes, hz: float, dbfs: float) -> int:
+        line = np.frombuffer(pcm, "<i2").astype(float)
+        wave = 2 * math.cos(2 * math.pi * hz / 8000)
+        peak = 32768 * 10 ** (dbfs / 20) * math.sqrt(2)
+        return int((np.abs(line[2:] - wave * line[1:-1] + line[:-2]) > peak / 5).sum())
+
+    return count
 
 
 @pytest.mark.parametrize("rate", [8000, 16000])
@@ -234,6 +249,133 @@ async def test_strangers_are_counted_and_not_heard(make_rig: Callable[..., Rig],
     assert rms(rig.module.heard[-3200:]) < 110
 
 
+class Attacker:
+    """Somebody who found the call's port: loud, in perfect order, from another host or another port of the client's."""
+
+    def __init__(self, host: str) -> None:
+        self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.sock.bind((host, 0))
+        self.sock.setblocking(False)
+        self.voice = codecs.make("PCMU", 8000).encode(b"\x00\x60" * 160)
+        self.sent = 0
+
+    def shout(self, target: tuple[str, int], client: Any, times: int = 1) -> None:
+        """Packets with the client's own numbers, so that only their source gives them away."""
+        for _ in range(times):
+            packet = Packet(0, client.sequence, client.timestamp, client.ssrc, self.voice)
+            self.sock.sendto(packet.encode(), target)
+            self.sent += 1
+
+    def got(self) -> int:
+        count = 0
+        with contextlib.suppress(BlockingIOError):
+            while self.sock.recv(4096):
+                count += 1
+        return count
+
+
+@pytest.fixture
+def attacker() -> Iterator[Callable[[str], Attacker]]:
+    made: list[Attacker] = []
+
+    def make(host: str) -> Attacker:
+        made.append(Attacker(host))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.sock.close()
+
+
+@pytest.mark.parametrize("times", [1, 100])
+async def test_a_strangers_packets_with_the_clients_numbers_change_nothing(
+    times: int, make_rig: Callable[..., Rig], tone: Any, attacker: Callable[[str], Attacker], clicks: Clicks
+) -> None:
+    """Breaks: who guesses port and numbers speaks into the call, or a flood of his tears holes into it."""
+    rig, thief = make_rig(), attacker("127.0.0.9")
+    voice = tone(700)
+    rig.run(50, to_module=voice)
+    for _ in range(100):
+        thief.shout(rig.port.address, rig.client, times)
+        rig.run(1, to_module=voice)
+    figures = rig.bridge.figures()
+    assert clicks(bytes(rig.module.heard[3200:]), 700, -13) == 0
+    assert (figures.to_network.lost, figures.to_network.late, figures.to_network.concealed) == (0, 0, 0)
+    assert figures.strangers == thief.sent
+    assert thief.got() == 0
+
+
+@pytest.mark.parametrize(("host", "few"), [("127.0.0.9", 100), ("127.0.0.1", 2)])
+async def test_a_stranger_who_is_faster_than_the_client_is_not_heard(
+    host: str, few: int, make_rig: Callable[..., Rig], tone: Any, attacker: Callable[[str], Attacker], clicks: Clicks
+) -> None:
+    """Breaks: in the moment before the client's first packet anybody takes the call over."""
+    rig, thief = make_rig(), attacker(host)
+    for _ in range(few):
+        thief.shout(rig.port.address, rig.client)
+        rig.run(1, to_client=tone(1100))
+    assert rms(rig.module.heard) < 33
+    assert thief.got() == 0
+    assert len(rig.client.packets) == few
+    rig.module.heard.clear()
+    rig.run(100, to_module=tone(700))
+    assert clicks(bytes(rig.module.heard[3200:]), 700, -13) == 0
+
+
+async def test_a_thief_behind_the_clients_own_address_is_out_with_its_first_packet(
+    make_rig: Callable[..., Rig], tone: Any, attacker: Callable[[str], Attacker], clicks: Clicks
+) -> None:
+    """Breaks: behind the same NAT as the client, the first one keeps the call for good (the price that ADR 0403 names)."""
+    rig, thief = make_rig(), attacker("127.0.0.1")
+    for _ in range(20):
+        thief.shout(rig.port.address, rig.client)
+        thief.shout(rig.port.address, rig.client)
+        rig.client.skip()
+        rig.run(1, to_client=tone(1100))
+    assert thief.got() > 0
+    rig.client.ssrc = 4711
+    rig.run(1, to_module=tone(700))
+    thief.got()
+    rig.module.heard.clear()
+    rig.run(100, to_module=tone(700))
+    assert thief.got() == 0
+    assert clicks(bytes(rig.module.heard[6400:]), 700, -13) == 0
+
+
+@pytest.mark.parametrize(("sequence", "stamp"), [(7, 0), (100, 2**31), (30_000, 77), (150, 900_000)])
+async def test_a_new_source_number_and_a_restart_of_the_numbers_go_on(
+    sequence: int, stamp: int, make_rig: Callable[..., Rig], tone: Any, clicks: Clicks
+) -> None:
+    """Breaks: after a transfer, or a client that starts its stream anew, the called person hears nothing or a crackle."""
+    rig, voice = make_rig(), tone(700)
+    rig.run(100, to_module=voice)
+    rig.client.ssrc += 1
+    rig.run(100, to_module=voice)
+    rig.client.sequence, rig.client.timestamp = sequence, stamp
+    rig.run(100, to_module=voice)
+    figures = rig.bridge.figures().to_network
+    assert (figures.lost, figures.late, figures.concealed, figures.packets) == (0, 0, 0, 300)
+    assert clicks(bytes(rig.module.heard[3200:]), 700, -13) == 0
+
+
+async def test_silence_suppression_with_comfort_noise_is_no_loss(make_rig: Callable[..., Rig], tone: Any) -> None:
+    """Breaks: clients with DTX sound chopped, get a bad MOS, or are called one-way."""
+    rig, voice = make_rig(), tone(700)
+    rig.bridge.answered()
+    for _ in range(12):
+        rig.run(25, to_module=voice)
+        noise = Packet(13, rig.client.sequence, rig.client.timestamp, rig.client.ssrc, bytes([60])).encode()
+        rig.client.sock.sendto(noise, rig.port.address)
+        rig.client.skip(25 * 160)
+        rig.run(25, to_client=tone(500))
+    figures = rig.bridge.figures()
+    assert figures.to_network.late == 0
+    assert figures.to_network.concealed <= 12 * 11
+    assert figures.trouble == ""
+    tail = bytes(rig.module.heard[-10 * 320 :])
+    assert 10 < rms(tail) < 110
+
+
 async def test_no_media_both_ways_is_told(make_rig: Callable[..., Rig], tone: Any) -> None:
     """Breaks: a dead call is held and paid for ever."""
     rig = make_rig()
@@ -269,6 +411,37 @@ async def test_no_stale_voice_at_answer(make_rig: Callable[..., Rig], tone: Any)
     rig.run(30)
     voice = b"".join(rig.far.decode(p.payload) for p in rig.client.packets[mark:])
     assert rms(voice) < 110
+
+
+async def test_nothing_said_before_the_answer_is_heard_after_it(
+    make_rig: Callable[..., Rig], tone: Any, hz: Strongest
+) -> None:
+    """Breaks: at answer both sides hear what was queued while it rang, from sockets, ports, kernel or jitter buffer."""
+    rig = make_rig()
+    before, after = (tone(2600, dbfs=-6), tone(2600, dbfs=-6)), (tone(500), tone(500))
+    rig.run(60, to_module=before[0], to_client=before[1])
+    rig.audio.pause()  # 300 ms wait in the jitter buffer, 100 ms in the port
+    for _ in range(15):
+        rig.client.send(rig.far.encode(before[0].take(160)), rig.port.address)
+        rig.ticker.tick()
+        rig.clock.now += 0.02
+    rig.audio.resume()
+    for _ in range(6):
+        rig.client.send(rig.far.encode(before[0].take(160)), rig.port.address)
+        rig.ticker.tick()  # the module reads nothing: what is written stays with the kernel
+        rig.clock.now += 0.02
+    rig.client.send(rig.far.encode(before[0].take(160)), rig.port.address)
+    rig.module.speak(before[1].take(1900))
+    rig.bridge.answered()
+    rig.module.listen()
+    rig.module.heard.clear()
+    rig.client.listen()
+    rig.client.packets.clear()
+    rig.run(50, to_module=after[0], to_client=after[1])
+    for heard in (bytes(rig.module.heard), rig.at_client()):
+        pieces = [heard[i : i + 640] for i in range(0, len(heard) - 639, 640)]
+        assert not [at for at, piece in enumerate(pieces) if rms(piece) > 110 and abs(hz(piece)[0] - 500) > 100]
+        assert hz(heard[-8000:])[0] == pytest.approx(500, abs=3)
 
 
 async def test_an_idle_port_is_emptied(clock: Any, module: Any, client: Any, tone: Any) -> None:

@@ -94,13 +94,14 @@ def test_a_flood_is_read_in_bites(free_range: range, ports: list[RtpPort]) -> No
     """Breaks: a flood at one call stops the voice of its neighbours."""
     ports.append(RtpPort.bind(HERE, free_range))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
-        for _ in range(100):
+        for _ in range(rtp.MOST_PER_POLL + 40):
             sender.sendto(b"x", ports[0].address)
     assert len(list(ports[0].poll())) == rtp.MOST_PER_POLL
 
 
 VOICE = frozenset((0, 101))
 SIGNALLED, MOVED, STRANGER = ("192.0.2.1", 4000), ("192.0.2.1", 9999), ("203.0.113.5", 4000)
+HIDDEN = ("192.168.1.7", 4000)
 
 
 def test_the_signalled_address_is_used_until_something_comes() -> None:
@@ -108,14 +109,41 @@ def test_the_signalled_address_is_used_until_something_comes() -> None:
     assert Peer(SIGNALLED, VOICE).target == SIGNALLED
 
 
-@pytest.mark.parametrize("source", [MOVED, STRANGER])
-def test_the_first_valid_source_is_learnt(source: tuple[str, int]) -> None:
+def learn(peer: Peer, source: tuple[str, int], now: float = 0.0) -> list[bool]:
+    """Packets in a row from a source that was not signalled."""
+    return [peer.accepts(source, 0, now + k * 0.02) for k in range(rtp.PROBATION)]
+
+
+@pytest.mark.parametrize(("signalled", "source"), [(SIGNALLED, MOVED), (HIDDEN, STRANGER), (("0.0.0.0", 9), STRANGER)])
+def test_a_client_behind_nat_is_learnt(signalled: tuple[str, int], source: tuple[str, int]) -> None:
     """Breaks: clients behind NAT hear nothing."""
-    peer = Peer(SIGNALLED, VOICE)
+    peer = Peer(signalled, VOICE)
     assert not peer.accepts(source, 18, 0.0)
-    assert peer.target == SIGNALLED
-    assert peer.accepts(source, 0, 0.0)
+    assert peer.target == signalled
+    assert learn(peer, source) == [False] * (rtp.PROBATION - 1) + [True]
     assert peer.target == source
+
+
+def test_before_anything_came_a_stranger_is_not_believed_either() -> None:
+    """Breaks: whoever is faster than the client gets its voice and speaks to the called person."""
+    peer = Peer(SIGNALLED, VOICE)
+    assert not any(peer.accepts(STRANGER, 0, k * 0.02) for k in range(200))
+    assert (peer.target, peer.strangers) == (SIGNALLED, 200)
+    assert peer.accepts(SIGNALLED, 0, 4.0)
+
+
+def test_two_candidates_are_not_added_up() -> None:
+    """Breaks: packets of a scan over many ports make one of them the client."""
+    peer = Peer(SIGNALLED, VOICE)
+    assert not any(peer.accepts((SIGNALLED[0], 5000 + k % 2), 0, k * 0.02) for k in range(50))
+    assert peer.target == SIGNALLED
+
+
+@pytest.mark.parametrize("host", ["no address", "192.0.2.1", "2001:db8::1"])
+def test_only_private_addresses_hide_behind_nat(host: str) -> None:
+    """Breaks: a public sender's calls can be taken from elsewhere."""
+    peer = Peer((host, 4000), VOICE)
+    assert not any(learn(peer, ("203.0.113.5", 4000)))
 
 
 def test_a_stranger_can_not_take_over() -> None:
@@ -133,23 +161,23 @@ def test_a_nat_that_moves_is_followed_after_a_second() -> None:
     """Breaks: voice stops when a NAT binds anew in a call."""
     peer = Peer(SIGNALLED, VOICE)
     assert peer.accepts(SIGNALLED, 0, 0.0)
-    assert peer.accepts(MOVED, 0, 1.5)
+    assert learn(peer, MOVED, 1.5)[-1]
     assert peer.target == MOVED
 
 
 def test_the_signalled_address_wins_over_one_learnt() -> None:
     """Breaks: a stranger that was first keeps the call."""
-    peer = Peer(SIGNALLED, VOICE)
-    assert peer.accepts(STRANGER, 0, 0.0)
-    assert peer.accepts(SIGNALLED, 0, 0.02)
-    assert peer.target == SIGNALLED
-    assert not peer.accepts(STRANGER, 0, 0.04)
+    peer = Peer(HIDDEN, VOICE)
+    assert learn(peer, STRANGER)[-1]
+    assert peer.accepts(HIDDEN, 0, 0.08)
+    assert peer.target == HIDDEN
+    assert not peer.accepts(STRANGER, 0, 0.10)
 
 
 def test_update_learns_anew() -> None:
     """Breaks: after a transfer the voice goes to the old phone."""
     peer = Peer(SIGNALLED, VOICE)
-    peer.accepts(MOVED, 0, 0.0)
+    learn(peer, MOVED)
     peer.update(SIGNALLED, VOICE)
     assert peer.target == MOVED
     peer.update(("192.0.2.7", 5000), VOICE)

@@ -96,6 +96,7 @@ def test_lost_packets_are_silence_in_the_recording(pair: Callable[..., Pair], cl
     """Breaks: a recording is shorter than the call, its tones out of place."""
     one, _ = pair()
     target = one._port.address
+    one.update(Chosen("PCMU", 0, None, client.address, 20, True, True))
     codec = codecs.make("PCMU", 8000)
     client.timestamp = 0xFFFFFF00
     for k in range(50):
