@@ -2,14 +2,19 @@
 
 A check returns why the candidate falls out, or "" when it may stay. The last check that took candidates out
 decides what a call without a route is told, so lasting reasons stand before passing ones.
+
+Most checks of a channel say the same for call after call. So each check belongs to what it looks at: a *plan* at
+a site (asked once a call and plan), a *box* (once a call and box), or a *seat*, which is one channel with its SIM
+and is judged when it changes, not when a call comes (`seats.py`).
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC
+from typing import Literal
 
 from simrack.controller.config.models import LAB_NETWORKS
-from simrack.controller.routing.pool import Option, Search
+from simrack.controller.routing.pool import Card, Option, Search
 from simrack.wire.causes import Cause
 from simrack.wire.channel import IN_CALL, LABELS, ChannelState
 
@@ -38,12 +43,22 @@ NOT_PERMITTED = Outcome(403, Cause.REJECTED)
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A named check. `name` is the stable reason code in records and metrics."""
+    """A named check. `name` is the stable reason code in records and metrics.
+
+    `scope` says what it may look at besides the call: "plan" = plan, agreement, site and whether the SIM is of a
+    lab network; "box" = the box; "seat" = channel, SIM and plan, never the call (then `of_seat` is the check).
+    """
 
     name: str
     title: str
     fails: Callable[[Option, Search], str]
     outcome: Outcome = FELL_OUT
+    scope: Literal["plan", "box", "seat"] = "plan"
+    of_seat: Callable[[Card], str] | None = None
+
+
+def _seat(name: str, title: str, fails: Callable[[Card], str], outcome: Outcome = FELL_OUT) -> Check:
+    return Check(name, title, lambda option, _: fails(option), outcome, "seat", fails)
 
 
 def plan_enabled(option: Option, _: Search) -> str:
@@ -115,7 +130,7 @@ def _origins(option: Option) -> Sequence[str]:
     return (option.site.country,) if option.site is not None else ()
 
 
-def sim_enabled(option: Option, _: Search) -> str:
+def sim_enabled(option: Card) -> str:
     return "The SIM is disabled." if option.sim is not None and not option.sim.enabled else ""
 
 
@@ -135,35 +150,35 @@ def box_reports(option: Option, _: Search) -> str:
     return f"The box has said nothing for {silent:.0f} s." if silent > SILENT_S else ""
 
 
-def channel_unmarked(option: Option, _: Search) -> str:
+def channel_unmarked(option: Card) -> str:
     marks = ", ".join(mark.value for mark in option.channel.marks)
     return f"The channel is {marks}." if marks else ""
 
 
-def channel_ready(option: Option, _: Search) -> str:
+def channel_ready(option: Card) -> str:
     state = option.channel.state
     return "" if state is ChannelState.READY or state in _BUSY else f"The channel is: {LABELS[state]}."
 
 
-def sim_registered(option: Option, _: Search) -> str:
+def sim_registered(option: Card) -> str:
     # During a call some modules do not report registration; what is busy falls out below anyway.
     busy = option.channel.state in _BUSY
     return "" if option.channel.registered or busy else "The SIM is not registered."
 
 
-def answer_safe(option: Option, _: Search) -> str:
+def answer_safe(option: Card) -> str:
     return "" if option.channel.answer_safe else "The module gives no proven answer signal."
 
 
-def sim_calls_day(option: Option, _: Search) -> str:
+def sim_calls_day(option: Card) -> str:
     return _reached(option.plan.sim_calls_day, option.channel.calls_today, "calls today")
 
 
-def sim_minutes_day(option: Option, _: Search) -> str:
+def sim_minutes_day(option: Card) -> str:
     return _reached(option.plan.sim_minutes_day, option.channel.talk_ms_today // MINUTE_MS, "minutes today")
 
 
-def sim_minutes_month(option: Option, _: Search) -> str:
+def sim_minutes_month(option: Card) -> str:
     limit = option.plan.sim_minutes_month
     return _reached(limit, option.channel.talk_ms_month // MINUTE_MS, "minutes this month")
 
@@ -172,7 +187,7 @@ def _reached(limit: int | None, used: int, unit: str) -> str:
     return f"The SIM reached its {limit} {unit}." if limit is not None and used >= limit else ""
 
 
-def channel_free(option: Option, _: Search) -> str:
+def channel_free(option: Card) -> str:
     state = option.channel.state
     if state is not ChannelState.READY:
         return f"The channel is: {LABELS[state]}."
@@ -196,17 +211,17 @@ CHECKS: tuple[Check, ...] = (
     Check("agreement-lab", "Lab agreement on a test network", lab_networks_only),
     Check("site-emergency", "Site has its emergency choice", site_emergency_choice),
     Check("origin", "Agreement permits this origin", origin_permitted, NOT_PERMITTED),
-    Check("sim-enabled", "SIM enabled", sim_enabled),
-    Check("box-reachable", "Box reachable", box_reachable, UNREACHABLE),
-    Check("box-twin", "Box alone under its name", box_alone, UNREACHABLE),
-    Check("box-silent", "Box reports", box_reports, UNREACHABLE),
-    Check("channel-marks", "Channel not taken out of use", channel_unmarked),
-    Check("channel-ready", "Channel works", channel_ready),
-    Check("sim-registered", "SIM registered", sim_registered),
-    Check("answer-safe", "Module has a proven answer signal", answer_safe),
-    Check("sim-calls-day", "SIM below its calls of a day", sim_calls_day),
-    Check("sim-minutes-day", "SIM below its minutes of a day", sim_minutes_day),
-    Check("sim-minutes-month", "SIM below its minutes of a month", sim_minutes_month),
-    Check("channel-free", "Channel free", channel_free, NO_CHANNEL),
+    _seat("sim-enabled", "SIM enabled", sim_enabled),
+    Check("box-reachable", "Box reachable", box_reachable, UNREACHABLE, "box"),
+    Check("box-twin", "Box alone under its name", box_alone, UNREACHABLE, "box"),
+    Check("box-silent", "Box reports", box_reports, UNREACHABLE, "box"),
+    _seat("channel-marks", "Channel not taken out of use", channel_unmarked),
+    _seat("channel-ready", "Channel works", channel_ready),
+    _seat("sim-registered", "SIM registered", sim_registered),
+    _seat("answer-safe", "Module has a proven answer signal", answer_safe),
+    _seat("sim-calls-day", "SIM below its calls of a day", sim_calls_day),
+    _seat("sim-minutes-day", "SIM below its minutes of a day", sim_minutes_day),
+    _seat("sim-minutes-month", "SIM below its minutes of a month", sim_minutes_month),
+    _seat("channel-free", "Channel free", channel_free, NO_CHANNEL),
     Check("plan-concurrent", "Plan below its calls at a time", plan_concurrent, NO_CHANNEL),
 )

@@ -3,6 +3,7 @@
 from simrack.controller.fleet.view import FleetView
 from simrack.controller.routing.decide import decide
 from simrack.controller.routing.decision import CallFacts, Decision
+from simrack.controller.routing.seats import Seats
 from simrack.controller.routing.table import RoutingTable
 
 
@@ -10,7 +11,7 @@ class Routing:
     """Router and list of senders for the call path; both always speak of the same version."""
 
     def __init__(self, table: RoutingTable) -> None:
-        self.table = table
+        self.table, self._seats = table, Seats(table)
 
     @property
     def version(self) -> int:
@@ -18,10 +19,10 @@ class Routing:
 
     def swap(self, table: RoutingTable) -> None:
         """Put another version in force; calls in progress keep what they were decided by."""
-        self.table = table
+        self.table, self._seats = table, Seats(table)
 
     def decide(self, facts: CallFacts, fleet: FleetView) -> Decision:
-        return decide(facts, self.table, fleet)
+        return decide(facts, self.table, fleet, self._seats)
 
     def by_address(self, source: tuple[str, int]) -> str | None:
         return self.table.by_address(source)

@@ -4,29 +4,28 @@ Pure: no clock, no I/O. What the decision was made of is in its explanation, whi
 call was placed, is being asked about, or is explained again from an old version of the configuration.
 """
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from itertools import islice
+from collections.abc import Sequence
 
 from simrack.controller.config.models import Target
-from simrack.controller.fleet.view import ChannelView, FleetView
-from simrack.controller.models import CheckStep, Dropped, Explanation, OrderedCandidate, Refusal
+from simrack.controller.fleet.view import FleetView
+from simrack.controller.models import CheckStep, Explanation, OrderedCandidate, Refusal
 from simrack.controller.routing.admission import Draft, admit
-from simrack.controller.routing.checks import CHECKS, FELL_OUT, UNREACHABLE, Check, Outcome
-from simrack.controller.routing.criteria import Placed, in_force, place
+from simrack.controller.routing.checks import CHECKS, FELL_OUT, UNREACHABLE, Outcome
+from simrack.controller.routing.criteria import Placed, foremost, in_force
 from simrack.controller.routing.decision import CallFacts, Candidate, Decision
+from simrack.controller.routing.funnel import EXAMPLES, run
 from simrack.controller.routing.numbers import dialled
 from simrack.controller.routing.pool import Option, Search
+from simrack.controller.routing.seats import Seats
 from simrack.controller.routing.table import Match, RoutingTable
 from simrack.wire.causes import Cause
-from simrack.wire.channel import ChannelState
-
-# Examples per list of an explanation (routing: "first 20 candidates").
-EXAMPLES = 20
 
 
-def decide(facts: CallFacts, table: RoutingTable, fleet: FleetView) -> Decision:
-    """Route one call of an identified sender. The fleet's counts do not hold this call yet."""
+def decide(facts: CallFacts, table: RoutingTable, fleet: FleetView, seats: Seats | None = None) -> Decision:
+    """Route one call of an identified sender. The fleet's counts do not hold this call yet.
+
+    `seats` is the index of this table, kept from call to call; without it one is made for this decision.
+    """
     draft = Draft(facts, table, fleet)
     refusal = admit(draft)
     if refusal is not None:
@@ -39,106 +38,26 @@ def decide(facts: CallFacts, table: RoutingTable, fleet: FleetView) -> Decision:
         text = f"The pattern {matches[0].pattern.label} refuses this number."
         refusal = Refusal(reason="pattern-refuses", sip=403, cause=Cause.REJECTED, text=text)
         return _refused(draft, refusal, matches)
-    return _choose(draft, matches)
+    return _choose(draft, matches, seats or Seats(table))
 
 
-def _choose(draft: Draft, matches: Sequence[Match]) -> Decision:
-    search = _search(draft)
-    options, steps = _funnel(search, matches)
-    if not options:
+def _choose(draft: Draft, matches: Sequence[Match], seats: Seats) -> Decision:
+    seats.update(draft.fleet.channels)
+    search = Search(
+        draft.facts, draft.table, draft.fleet, draft.known_sender, draft.known_number, draft.calling_country, seats.free
+    )  # fmt: skip
+    fit, ways, steps = run(search, matches, seats)
+    if not fit:
         return _refused(draft, _no_candidate(steps, draft.fleet), matches, steps)
-    placed = place(options, search)
-    candidates = tuple(_candidate(row.option, search) for row in placed[: draft.table.limits.max_attempts])
+    most = draft.table.limits.max_attempts
+    # One more than is shown: it tells what put the last one before it.
+    placed = foremost(fit, ways, search, max(EXAMPLES, most) + 1)
+    candidates = tuple(_candidate(row.option, search) for row in placed[:most])
     explanation = _explain(draft, matches, steps, _ordered(placed, search))
     return Decision(explanation, candidates, draft.calling)
 
 
-def _search(draft: Draft) -> Search:
-    free = Counter(
-        channel.box
-        for channel in draft.fleet.channels
-        if channel.state is ChannelState.READY and not channel.reserved and not channel.marks
-    )
-    return Search(
-        draft.facts, draft.table, draft.fleet, draft.known_sender, draft.known_number, draft.calling_country, free
-    )  # fmt: skip
-
-
-# --- candidates and their checks ---------------------------------------------------------------------------
-
-
-def _funnel(search: Search, matches: Sequence[Match]) -> tuple[Sequence[Option], list[CheckStep]]:
-    """Options that pass every check, and the steps up to the one that left none."""
-    options, step = _in_plan(search, matches)
-    steps = [step]
-    for check in CHECKS:
-        if not options:
-            break
-        options, step = _run(check, options, search)
-        steps.append(step)
-    return options, steps
-
-
-def _in_plan(search: Search, matches: Sequence[Match]) -> tuple[Sequence[Option], CheckStep]:
-    """The SIMs of the plans that the patterns name. The funnel counts each channel once per way to it."""
-    ways: dict[str, list[tuple[Match, Target]]] = {}
-    for match in matches:
-        for target in match.pattern.targets:
-            ways.setdefault(target.plan, []).append((match, target))
-    options: list[Option] = []
-    others: list[ChannelView] = []
-    for channel in search.fleet.channels:
-        found = list(_options(channel, ways, search))
-        options.extend(found)
-        if not found:
-            others.append(channel)
-    dropped = tuple(
-        Dropped(candidate=f"{channel.box} / {channel.channel}", reason=_why_not(channel, search))
-        for channel in others[:EXAMPLES]
-    )
-    step = CheckStep(
-        check="in-plan", title="SIM in a plan of this route", went_in=len(options) + len(others),
-        left=len(options), dropped=dropped,
-    )  # fmt: skip
-    return options, step
-
-
-def _options(
-    channel: ChannelView, ways: dict[str, list[tuple[Match, Target]]], search: Search
-) -> Iterator[Option]:
-    plan = search.table.plan_of(channel.iccid, channel.imsi)
-    if plan is None or plan.name not in ways:
-        return
-    box = search.fleet.boxes.get(channel.box)
-    site = search.table.sites.get(box.site) if box is not None else None
-    agreement = search.table.agreements[plan.agreement]
-    sim = search.table.sims.get(channel.iccid)
-    for match, target in ways[plan.name]:
-        yield Option(channel, box, site, plan, agreement, sim, match.pattern, match.prefix, target)
-
-
-def _why_not(channel: ChannelView, search: Search) -> str:
-    if not channel.iccid:
-        return "There is no SIM."
-    plan = search.table.plan_of(channel.iccid, channel.imsi)
-    return "The SIM is in no plan." if plan is None else f"The SIM is in plan {plan.name}."
-
-
-def _run(check: Check, options: Sequence[Option], search: Search) -> tuple[Sequence[Option], CheckStep]:
-    fails = check.fails
-    whys = [fails(option, search) for option in options]
-    left = options
-    dropped: tuple[Dropped, ...] = ()
-    if any(whys):
-        left = [option for option, why in zip(options, whys, strict=True) if not why]
-        dropped = _examples(options, whys)
-    step = CheckStep(check=check.name, title=check.title, went_in=len(options), left=len(left), dropped=dropped)
-    return left, step
-
-
-def _examples(options: Sequence[Option], whys: Sequence[str]) -> tuple[Dropped, ...]:
-    fell = ((option, why) for option, why in zip(options, whys, strict=True) if why)
-    return tuple(Dropped(candidate=option.label, reason=why) for option, why in islice(fell, EXAMPLES))
+# --- candidates -------------------------------------------------------------------------------------------
 
 
 def _no_candidate(steps: Sequence[CheckStep], fleet: FleetView) -> Refusal:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from simrack.controller.config.models import Agreement, Pattern, Plan, Sender, Sim, Site, Target
 from simrack.controller.fleet.view import BoxView, ChannelView, FleetView
@@ -22,6 +22,19 @@ class Search:
     number: Number
     calling_country: str
     free_channels: Mapping[str, int]  # by box
+
+
+class Card(Protocol):
+    """A channel with its SIM and plan: what can be judged before any call comes."""
+
+    @property
+    def channel(self) -> ChannelView: ...
+
+    @property
+    def plan(self) -> Plan: ...
+
+    @property
+    def sim(self) -> Sim | None: ...
 
 
 class Option(NamedTuple):
