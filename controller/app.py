@@ -8,6 +8,7 @@ calls in progress ended with their records, farewell, end.
 import asyncio
 import contextlib
 import fcntl
+import ipaddress
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
@@ -20,9 +21,10 @@ import structlog
 
 from simrack.controller.alarms.board import AlarmBoard
 from simrack.controller.alarms.watch import Watch
+from simrack.controller.calls.banfile import BanFile
 from simrack.controller.calls.commands import Action, Args, CommandDesk, CommandRefused, text_of
 from simrack.controller.calls.desk import Desk
-from simrack.controller.calls.guard import Gate, Guard, GuardLimits
+from simrack.controller.calls.guard import Guard, GuardLimits
 from simrack.controller.calls.metrics import Metrics
 from simrack.controller.calls.services import CallLimits, Feed, Services
 from simrack.controller.config.files import Configuration, import_file
@@ -38,8 +40,8 @@ from simrack.controller.store.migrate import Migrated, migrate
 from simrack.controller.store.queries import Queries
 from simrack.controller.store.writer import Writer
 from simrack.sip.digest import Digest
-from simrack.sip.legs import Dial, DialogIds, IncomingLeg, OutgoingLeg
-from simrack.sip.ports import Address
+from simrack.sip.legs import Dial, DialogIds, IncomingLeg, Invite, OutgoingLeg, Rejection
+from simrack.sip.ports import Address, Door
 from simrack.sip.stack import Admission, SipStack
 from simrack.wire.causes import Cause
 from simrack.wire.errors import UserError
@@ -53,7 +55,8 @@ log = structlog.get_logger(__name__)
 BROKER_WAIT_S = 10.0
 #: Calls get this long to end with their records; `simrack up` waits longer than this before it kills.
 STOP_WITHIN_S = 6.0
-_ADMISSION = {Gate.OPEN: Admission.ACCEPT, Gate.OVERLOAD: Admission.OVERLOAD, Gate.SHUT: Admission.DROP}
+#: As long as the settings allow (`sip.ban_hours`).
+MOST_BAN_HOURS = 24 * 365
 MakeBus = Callable[[str, tuple[str, bytes]], Bus]
 
 
@@ -84,7 +87,7 @@ class MakeStack(Protocol):
         self, *, listen: Address, on_invite: Callable[[IncomingLeg], None], clock: Clock, ids: Ids,
         trusted: Callable[[Address], bool], admit: Callable[[Address], Admission],
         suspect: Callable[[Address, str], None] | None = None,
-        hears: Callable[[Address], bool] = ...,
+        hears: Callable[[Address], bool] = ..., door: Door | None = None,
     ) -> CallStack: ...  # fmt: skip
 
 
@@ -154,6 +157,7 @@ class _Rooms:
         self._left: tuple[DialogIds, ...] = ()
         self._stack = self._sip_stack()
         self._desk = self._make_desk(boot)
+        self._bans = BanFile(self._settings.data, self._desk.guard.bans, self._clock)
         self._link = FleetLink(
             self._bus,
             self._fleet,
@@ -186,6 +190,7 @@ class _Rooms:
                     self._link.run(),
                     self._commands.run(),
                     self._watch.run(self._gauge),
+                    self._bans.run(),
                 )
             ]
             calls = parts.create_task(self._desk.run())
@@ -256,6 +261,7 @@ class _Rooms:
             log.warning("calls of an earlier run were closed as lost", calls=len(left))
             self._desk.remember(await asyncio.to_thread(keys_of, url, left))
         self._fleet.load_usage(await asyncio.to_thread(usage_from_records, url, now), now)
+        await self._bans.load()
         await self._first_config()
         self._link.config_version, self._link.software = self._routing.version, self._owner.software
 
@@ -294,14 +300,27 @@ class _Rooms:
             ids=self._ids,
             hears=lambda source: self._desk.hears(source),
             trusted=lambda source: self._desk.trusted(source),
-            admit=lambda source: _ADMISSION[self._desk.gate(source)],
+            admit=lambda _source: Admission.ACCEPT,
             suspect=lambda source, problem: self._desk.suspect(source, problem),
+            door=self,
         )
+
+    # The door of the stack, which is made before the desk.
+
+    def judge(self, invite: Invite) -> Rejection | None:
+        return self._desk.judge(invite)
+
+    def answers(self, source: Address) -> bool:
+        return self._desk.answers(source)
+
+    def lag(self, late_s: float) -> None:
+        self._desk.lag(late_s)
 
     def _make_desk(self, boot: str) -> Desk:
         sip = self._settings.sip
         limits = GuardLimits(
             calls_per_second=sip.calls_per_second,
+            setup_per_sender=sip.setup_per_sender,
             failures=sip.failures,
             failures_within_s=sip.failures_within_s,
             ban_s=sip.ban_hours * 3600,
@@ -333,6 +352,7 @@ class _Rooms:
             "reload-config": self._reload,
             "explain": self._explain,
             "banned": self._banned,
+            "ban": self._ban,
             "free": self._free,
         }
 
@@ -366,13 +386,32 @@ class _Rooms:
         return {"explanation": decision.explanation.model_dump(mode="json", exclude_defaults=True)}
 
     async def _banned(self, _args: Args, _actor: str) -> dict[str, Any]:
-        return {"addresses": list(self._desk.guard.banned())}
+        bans = self._desk.guard.banned()
+        return {"addresses": [ban.address for ban in bans], "bans": [ban.to_json() for ban in bans]}
+
+    async def _ban(self, args: Args, _actor: str) -> dict[str, Any]:
+        address = _ip_address(text_of(args, "address"))
+        hours = args.get("hours")
+        if hours is not None and not (isinstance(hours, int | float) and 0 < hours <= MOST_BAN_HOURS):
+            raise CommandRefused(f"hours must be above 0 and at most {MOST_BAN_HOURS}")
+        refused = self._desk.ban(address, hours and hours * 3600.0, str(args.get("reason") or "")[:60])
+        if refused:
+            raise CommandRefused(refused)
+        return {"address": address}
 
     async def _free(self, args: Args, _actor: str) -> dict[str, Any]:
-        address = text_of(args, "address")
+        address = _ip_address(text_of(args, "address"))
         if not self._desk.guard.free(address):
             raise CommandRefused(f"{address} is not banned")
         return {"address": address}
+
+
+def _ip_address(text: str) -> str:
+    """An address in the one way in which sources are written. Raises `CommandRefused`."""
+    try:
+        return str(ipaddress.ip_address(text.strip()))
+    except ValueError:
+        raise CommandRefused(f"{text} is no IP address") from None
 
 
 @contextlib.contextmanager

@@ -23,6 +23,8 @@ class SipSettings(Section):
     realm: str = Field(default="simrack", pattern=r'^[^"\\\s]{1,64}$')
     #: Measured on 2 cores (sip-and-media): above 150 a process falls behind; 80 leaves room for the rest.
     calls_per_second: float = Field(default=80.0, gt=0, le=10_000)
+    #: Unanswered calls of one sender; a sender that leaves calls ringing must not use up the others' memory.
+    setup_per_sender: int = Field(default=500, ge=1, le=100_000)
     failures: int = Field(default=20, ge=3, le=100_000)
     failures_within_s: float = Field(default=300.0, gt=0, le=86_400)
     ban_hours: float = Field(default=12.0, gt=0, le=24 * 365)

@@ -62,6 +62,14 @@ _KINDS = (
         "A sender or box has this address, so that it is not banned. Check its password, or who else is there.",
     ),
     Kind(
+        "sender-flood", "major", "{subject} sends more than its calls need",
+        "A sender has this address, so that it is not banned; what is over its budget is dropped unread. Ask the sender.",
+    ),
+    Kind(
+        "machine-slow", "major", "This machine can't keep up with its calls",
+        "Fewer calls are admitted until it can. Look at what else runs here (`top`), and at the disk.",
+    ),
+    Kind(
         "overload", "minor", "Calls come faster than this process admits",
         "The rest get 503 with Retry-After. Spread the calls, or raise `calls_per_second` after measuring.",
     ),

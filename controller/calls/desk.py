@@ -1,17 +1,19 @@
 """The desk: every INVITE comes here, is identified, and becomes a call, a challenge, or a refusal."""
 
 import asyncio
+import zlib
 from collections import Counter
 from datetime import timedelta
 
 import structlog
 
 from simrack.controller.calls.call import BoxGone, Call, Order
-from simrack.controller.calls.guard import Gate, Guard
+from simrack.controller.calls.guard import BY_HAND, FAILURES, FLOOD, Guard, Heard
 from simrack.controller.calls.incoming import IncomingCall
 from simrack.controller.calls.ingress import (
     Challenge,
     DigestCheck,
+    Entrance,
     FromBox,
     Identified,
     Stranger,
@@ -21,14 +23,14 @@ from simrack.controller.calls.ports import Senders
 from simrack.controller.calls.record import address_text
 from simrack.controller.calls.services import Services
 from simrack.controller.fleet.state import BoxChange
-from simrack.sip.legs import IncomingLeg
+from simrack.sip.legs import IncomingLeg, Invite, Rejection
 from simrack.wire.causes import Cause
 from simrack.wire.messages import CallPart
 
 log = structlog.get_logger(__name__)
 AnyCall = Call | IncomingCall
-#: After an overload a sender comes back no sooner than the burst is over.
-RETRY_AFTER_S = 5
+#: After an overload a sender comes back no sooner than the burst is over, and not all of its calls in one second.
+RETRY_AFTER_S, RETRY_SPREAD_S = 5, 6
 #: An INVITE is repeated for 32 s (RFC 3261, timer B); twice that covers a slow start.
 EARLIER_S = 64.0
 #: An alarm about something that happened stays for this long after it last happened.
@@ -36,6 +38,7 @@ OVERLOAD_HOLD_S = 60.0
 FAILURES_HOLD_S = 3600.0
 #: Of what strangers send, each reason is logged at most once in this many seconds (with a count).
 SAMPLE_EVERY_S = 1.0
+_SILENCE = Rejection(0)
 
 
 class Desk:
@@ -55,6 +58,8 @@ class Desk:
         self._sampled: dict[str, float] = {}
         self._unlogged: Counter[str] = Counter()
         self._hosts: Counter[str] = Counter()  # where the calls in progress came from
+        self._senders_calls: Counter[str] = Counter()  # calls in progress by sender
+        self._judged: tuple[Invite, Entrance] | None = None
         services.fleet.listen(self._box_changed)
 
     async def run(self) -> None:
@@ -71,20 +76,34 @@ class Desk:
         """Calls in progress by id."""
         return dict(self._calls)
 
-    def gate(self, source: tuple[str, int]) -> Gate:
-        """Judge the source of a new INVITE; boxes always come in."""
-        if self._on.fleet.box_at(source) is not None:
-            return Gate.OPEN
-        gate = self.guard.gate(source)
-        if gate is Gate.OVERLOAD:
-            self._note_overload()
-        return gate
-
     def hears(self, source: tuple[str, int]) -> bool:
-        """Whether anything of this source is looked at: not while it is banned, unless a call of it is on."""
-        if not self.guard.is_banned(source) or source[0] in self._hosts:
+        """Whether a packet of this source is looked at: not of a banned one, nor more than its budget."""
+        if self._on.fleet.box_at(source) is not None:
             return True
-        return self._on.fleet.box_at(source) is not None
+        host = source[0]
+        known = host in self._hosts or self._senders.knows(source)
+        heard = self.guard.hears(host, known=known)
+        if heard is Heard.YES:
+            return True
+        self._on.metrics.unheard.labels(heard.value).inc()
+        if heard is Heard.FLOOD:
+            self._flooded(host, known=known)
+        return False
+
+    def answers(self, source: tuple[str, int]) -> bool:
+        """Whether this source may have one more answer outside all calls; takes it from its budget."""
+        return self._on.fleet.box_at(source) is not None or self.guard.answered(source[0])
+
+    def lag(self, late_s: float) -> None:
+        """Take in how late the loop runs; a machine that can't keep up admits less."""
+        if not self.guard.late(late_s):
+            return
+        pressure = self.guard.pressure
+        self._on.metrics.admitted_part.set(pressure.factor)
+        detail = f"the loop was {pressure.worst_s:.2f} s late, {pressure.factor:.0%} of the rate is admitted"
+        if pressure.factor < 1:
+            log.warning("admission follows the machine", late_s=round(pressure.worst_s, 3), part=round(pressure.factor, 2))
+            self._on.alarms.set("machine-slow", active=True, detail=detail, hold_s=OVERLOAD_HOLD_S)
 
     def trusted(self, source: tuple[str, int]) -> bool:
         """Whether `X-Simrack-*` headers of this source count."""
@@ -96,21 +115,33 @@ class Desk:
             self._on.metrics.strangers.labels("malformed").inc()
             self._count_failure(source, f"malformed: {problem}")
 
+    def judge(self, invite: Invite) -> Rejection | None:
+        """Decide on a new INVITE before anything is made of it: identified, admitted, or answered and forgotten."""
+        source, self._judged = invite.source, None
+        box = self._on.fleet.box_at(source)
+        if box is None and not self.guard.may_answer(source[0]):
+            return _SILENCE
+        entrance = enter(invite, box, self._senders, self._digest)
+        rejection = self._rejection(invite, entrance)
+        if rejection is None:
+            self._judged = (invite, entrance)
+        return rejection
+
     def on_invite(self, leg: IncomingLeg) -> None:
-        """Take a new INVITE. Nothing has been sent for it."""
-        source = leg.request.source
-        entrance = enter(leg.request, self._on.fleet.box_at(source), self._senders, self._digest)
-        match entrance:
+        """Take a new INVITE that was judged (or judge it now). Nothing has been sent for it."""
+        judged, self._judged = self._judged, None
+        if judged is None or judged[0] != leg.request:
+            rejection = self.judge(leg.request)
+            judged, self._judged = self._judged, None
+            if rejection is not None or judged is None:
+                refused = rejection or _SILENCE
+                leg.reject(refused.status or 503, refused.cause, refused.text, refused.headers)
+                return
+        match judged[1]:
             case FromBox(box=box):
                 self._begin(IncomingCall(self._on, leg, box))
-            case Challenge(stale=stale):
-                self._challenge(leg, stale=stale)
-            case Stranger():
-                self._turn_away(leg, entrance)
-            case Identified(sender=sender, digest=by_digest):
-                if by_digest:
-                    self.guard.passed(source)
-                self._admit(leg, sender)
+            case Identified(sender=sender):
+                self._begin(Call(self._on, leg, sender))
 
     def hang_up(self, call: str, actor: str) -> bool:
         """End a call because a person wants it; False when there is none of this id."""
@@ -149,53 +180,90 @@ class Desk:
 
     # --- the door -----------------------------------------------------------------------------------------
 
-    def _challenge(self, leg: IncomingLeg, *, stale: bool) -> None:
-        self._on.metrics.challenges.inc()
-        self.guard.refused(leg.request.source)
-        leg.reject(
-            401,
-            Cause.REJECTED,
-            "who are you?",
-            self._digest.challenge(stale, self._senders.algorithms(leg.request.source)),
-        )
+    def _rejection(self, invite: Invite, entrance: Entrance) -> Rejection | None:
+        match entrance:
+            case Challenge(stale=stale):
+                return self._challenge(invite, stale=stale)
+            case Stranger():
+                return self._turn_away(invite, entrance)
+            case Identified(sender=sender, digest=by_digest):
+                if by_digest:
+                    self.guard.passed(invite.source[0])
+                return self._admit(invite, sender)
+        return None
 
-    def _turn_away(self, leg: IncomingLeg, stranger: Stranger) -> None:
-        source = leg.request.source
+    def _challenge(self, invite: Invite, *, stale: bool) -> Rejection:
+        self._on.metrics.challenges.inc()
+        self.guard.answered(invite.source[0])
+        headers = self._digest.challenge(stale, self._senders.algorithms(invite.source))
+        return Rejection(401, Cause.REJECTED, "who are you?", tuple(headers))
+
+    def _turn_away(self, invite: Invite, stranger: Stranger) -> Rejection:
+        source = invite.source
         self._on.metrics.strangers.labels(stranger.reason).inc()
         self._sample(stranger.reason, source)
-        self.guard.refused(source)
+        self.guard.answered(source[0])
         if stranger.failure:
             self._count_failure(source, stranger.reason)
-        leg.reject(stranger.status, stranger.cause, stranger.text)
+        return Rejection(stranger.status, stranger.cause, stranger.text)
 
     def _count_failure(self, source: tuple[str, int], reason: str) -> None:
-        spare = self._senders.knows(source)
-        if not self.guard.failed(source, spare=spare):
+        spare = self._senders.knows(source) or self.guard.is_good(source[0])
+        if not self.guard.failed(source[0], f"{FAILURES}: {reason}", spare=spare):
             return
         if spare:
             self._on.alarms.set(
                 "sender-failures", active=True, subject=source[0], detail=reason, hold_s=FAILURES_HOLD_S
             )
         else:
-            log.warning("source banned", source=source[0], reason=reason, seconds=self.guard.limits.ban_s)
+            self._told_of_ban(source[0], reason)
 
-    def _admit(self, leg: IncomingLeg, sender: str) -> None:
-        retry = (("Retry-After", str(RETRY_AFTER_S)),)
-        if self._draining:
-            self._on.metrics.refusals.labels("draining").inc()
-            leg.reject(503, Cause.TEMPORARY_FAILURE, "controller stops", retry)
-        elif self._is_earlier(leg, sender):
-            self._on.metrics.refusals.labels("earlier-run").inc()
-            leg.reject(503, Cause.TEMPORARY_FAILURE, "controller was restarted", retry)
-        elif not self.guard.admit():
-            self._note_overload()
-            leg.reject(503, Cause.CONGESTION, "overload", retry)
+    def _flooded(self, host: str, *, known: bool) -> None:
+        if known or self.guard.is_good(host):
+            self._on.alarms.set("sender-flood", active=True, subject=host, hold_s=FAILURES_HOLD_S)
         else:
-            self._begin(Call(self._on, leg, sender))
+            self.guard.ban(host, FLOOD)
+            self._told_of_ban(host, FLOOD)
 
-    def _is_earlier(self, leg: IncomingLeg, sender: str) -> bool:
+    def _told_of_ban(self, host: str, reason: str) -> None:
+        self._on.metrics.bans.inc()
+        log.warning("source banned", source=host, reason=reason, seconds=self.guard.limits.ban_s)
+
+    def ban(self, host: str, seconds: float | None, reason: str) -> str:
+        """Ban an address because a person wants it; why not, or ""."""
+        source = (host, 0)
+        if self._senders.knows(source) or host in self._hosts or self._on.fleet.has_host(host):
+            return f"{host} belongs to a sender or a box; disable that instead"
+        self.guard.ban(host, f"{BY_HAND}: {reason}" if reason else BY_HAND, seconds)
+        return ""
+
+    def _admit(self, invite: Invite, sender: str) -> Rejection | None:
+        if self._draining:
+            return self._refuse(invite, "draining", Cause.TEMPORARY_FAILURE, "controller stops")
+        if self._is_earlier(invite, sender):
+            return self._refuse(invite, "earlier-run", Cause.TEMPORARY_FAILURE, "controller was restarted")
+        if self._in_setup(sender) >= self.guard.limits.setup_per_sender:
+            return self._refuse(invite, "setup-limit", Cause.CONGESTION, "too many unanswered calls")
+        if not self.guard.admit(sender):
+            self._note_overload()
+            return self._refuse(invite, "overload", Cause.CONGESTION, "overload")
+        return None
+
+    def _refuse(self, invite: Invite, reason: str, cause: Cause, text: str) -> Rejection:
+        self._on.metrics.refusals.labels(reason).inc()
+        wait = RETRY_AFTER_S + zlib.crc32(invite.call_id.encode()) % RETRY_SPREAD_S
+        return Rejection(503, cause, text, (("Retry-After", str(wait)),))
+
+    def _in_setup(self, sender: str) -> int:
+        """Calls of a sender that are not answered yet; counted one by one only when there could be too many."""
+        held = self._senders_calls[sender]
+        if held < self.guard.limits.setup_per_sender:
+            return held
+        return sum(c.sender == sender and c.history.answered is None for c in self._calls.values())
+
+    def _is_earlier(self, invite: Invite, sender: str) -> bool:
         """Whether this INVITE belongs to a call that has its record from an earlier run."""
-        key = (sender, leg.request.call_id, leg.request.from_tag)
+        key = (sender, invite.call_id, invite.from_tag)
         return key in self._earlier and self._on.clock.monotonic() < self._earlier_until
 
     def _note_overload(self) -> None:
@@ -217,6 +285,7 @@ class Desk:
         assert self._group is not None, "the desk takes calls only while it runs"
         self._calls[call.id] = call
         self._hosts[call.host] += 1
+        self._senders_calls[call.sender] += 1
         self._empty.clear()
         self._on.metrics.in_progress.set(len(self._calls))
         task = self._group.create_task(self._serve(call), name=f"call-{call.id}")
@@ -235,6 +304,7 @@ class Desk:
             self._hosts[call.host] -= 1
             if not self._hosts[call.host]:
                 del self._hosts[call.host]
+            self._senders_calls[call.sender] -= 1
             self._on.metrics.in_progress.set(len(self._calls))
             if not self._calls:
                 self._empty.set()

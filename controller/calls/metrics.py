@@ -22,6 +22,12 @@ class Metrics:
         self.events = self._counter("box_events", "Facts taken from boxes.")
         self.commands = self._counter("commands", "Commands, by action and result.", "action", "result")
         self.overload = self._counter("overload", "Calls that were not admitted.")
+        self.unheard = self._counter("unheard", "Packets that were not looked at, by reason.", "reason")
+        self.bans = self._counter("bans", "Addresses banned.")
+        self.admitted_part = Gauge(
+            "simrack_admitted_part", "Part of the admitted rate that this machine carries now.", registry=self.registry
+        )
+        self.admitted_part.set(1)
         self.in_progress = Gauge("simrack_calls_in_progress", "Calls in progress.", registry=self.registry)
         self.setup = Histogram(
             "simrack_call_setup_seconds", "INVITE to the first sign of the called party.",

@@ -133,6 +133,10 @@ class Fleet:
         """The box whose SIP address this is, if it is in service."""
         return self._addresses.get(source)
 
+    def has_host(self, host: str) -> bool:
+        """Whether a box in service has this address, at whichever port."""
+        return any(address == host for address, _port in self._addresses)
+
     def boot_of(self, box: str) -> str:
         """The run of a box that is in force; "" for an unknown box."""
         state = self._boxes.get(box)

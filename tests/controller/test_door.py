@@ -1,13 +1,10 @@
-"""The door: who an INVITE is from, what it costs a source, who is not answered."""
+"""The door: who an INVITE is from."""
 
 from dataclasses import dataclass, field, replace
 
 import pytest
-from controller_sim import TestClock, invite
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from controller_sim import invite
 
-from simrack.controller.calls.guard import MOST_SOURCES, Bucket, Gate, Guard, GuardLimits
 from simrack.controller.calls.ingress import (
     Challenge,
     Entrance,
@@ -109,84 +106,3 @@ def test_user_of_another_address_has_no_secret_there() -> None:
     enter(invite(source=AWAY, authorization="pbx:"), None, senders, digest)
     assert digest.asked == ["secret"]
     assert senders.secret_of("pbx", ELSEWHERE) is None
-
-
-def guard(**limits: float) -> tuple[TestClock, Guard]:
-    clock = TestClock()
-    return clock, Guard(clock, GuardLimits(**limits))  # type: ignore[arg-type]
-
-
-def test_ban_after_failures_expires_and_can_be_lifted() -> None:
-    """A guesser is left unanswered for the ban's time; a person can end it before."""
-    clock, door = guard(failures=3, ban_s=100)
-    assert [door.failed(ELSEWHERE, spare=False) for _ in range(3)] == [False, False, True]
-    assert door.gate(ELSEWHERE) is Gate.SHUT
-    assert door.gate(HOME) is Gate.OPEN
-    assert door.banned() == ("203.0.113.9",)
-    clock.forward(101)
-    assert door.gate(ELSEWHERE) is Gate.OPEN
-    for _ in range(3):
-        door.failed(ELSEWHERE, spare=False)
-    assert door.free("203.0.113.9")
-    assert door.gate(ELSEWHERE) is Gate.OPEN
-    assert not door.free("203.0.113.9")
-
-
-def test_ban_is_told_once_however_long_the_source_goes_on() -> None:
-    """A flood wrote a line of log for every 20 packets."""
-    door = Guard(TestClock(), GuardLimits(failures=3))
-    told = [door.failed(ELSEWHERE, spare=False) for _ in range(30)]
-    assert told.count(True) == 1
-    assert door.is_banned(ELSEWHERE)
-    assert not door.is_banned(HOME)
-
-
-def test_failures_far_apart_ban_nobody() -> None:
-    clock, door = guard(failures=3, failures_within_s=10)
-    for _ in range(6):
-        assert not door.failed(ELSEWHERE, spare=False)
-        clock.forward(6)
-
-
-def test_sender_s_address_is_told_of_and_never_banned() -> None:
-    _, door = guard(failures=2)
-    door.failed(HOME, spare=True)
-    assert door.failed(HOME, spare=True)
-    assert door.gate(HOME) is Gate.OPEN
-
-
-def test_flood_of_one_source_does_not_cost_the_others() -> None:
-    """A source that only gets refusals runs out of its own budget; others are answered."""
-    _, door = guard(calls_per_second=10, refusals_per_second=5)
-    for _ in range(20):
-        door.refused(ELSEWHERE)
-    assert door.gate(ELSEWHERE) is Gate.SHUT
-    assert door.gate(HOME) is Gate.OPEN
-
-
-def test_sender_that_passes_its_challenges_pays_nothing() -> None:
-    """A digest sender at the full rate is never taken for a flood."""
-    _, door = guard(calls_per_second=10, refusals_per_second=1)
-    for _ in range(100):
-        door.refused(AWAY)
-        door.passed(AWAY)
-    assert door.gate(AWAY) is Gate.OPEN
-
-
-def test_memory_for_sources_is_bounded() -> None:
-    """Forged addresses can't fill the memory."""
-    _, door = guard()
-    for number in range(MOST_SOURCES + 50):
-        door.refused((f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}", 1))
-    assert len(door._sources) == MOST_SOURCES
-
-
-@settings(max_examples=100, deadline=None)
-@given(st.lists(st.floats(0, 3), max_size=60), st.integers(1, 20))
-def test_bucket_never_gives_more_than_its_rate_and_burst(gaps: list[float], rate: int) -> None:
-    """Whatever the arrival times, admitted calls stay below rate x time + burst."""
-    now, taken, bucket = 0.0, 0, Bucket(rate, rate, 0.0)
-    for gap in gaps:
-        now += gap
-        taken += bucket.take(now)
-        assert taken <= rate * now + rate + 1e-6
