@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
 from hypothesis import settings
+from production_parts import Amqtt, Broker, Database, Parts, database_at, in_use, stack
 from support import StartProcess, processes
 
 from simrack.wire import logs
@@ -15,6 +16,12 @@ from simrack.wire import logs
 # A busy machine is no finding; the suite's own limit of time per test stays.
 settings.register_profile("simrack", deadline=None)
 settings.load_profile("simrack")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--stack", action="store_true", help="run tests marked `stack` on PostgreSQL and Mosquitto instead of SQLite and amqtt"
+    )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -64,3 +71,56 @@ async def run_tasks() -> AsyncIterator[Callable[..., asyncio.Task[Any]]]:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@pytest.fixture(scope="session")
+def production() -> Iterator[Parts]:
+    """PostgreSQL and Mosquitto of this session, started when first asked for."""
+    parts = Parts()
+    yield parts
+    parts.close()
+
+
+@pytest.fixture(autouse=True)
+def production_in_use(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A test marked `stack` runs on the parts of production when the session was started with --stack."""
+    if not (request.config.getoption("--stack") and request.node.get_closest_marker("stack")):
+        yield
+        return
+    with in_use(request.getfixturevalue("production")):
+        yield
+
+
+@pytest.fixture
+def database(production_in_use: None, tmp_path: Path) -> Database:
+    """A fresh database of this release."""
+    return database_at(tmp_path / "simrack.db")
+
+
+@pytest.fixture
+def database_url(database: Database) -> str:
+    """The URL of a fresh database, as the controller uses it."""
+    return database.url
+
+
+@pytest.fixture
+def broker(
+    production_in_use: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Broker]:
+    """A broker with an empty memory: amqtt, or with --stack Mosquitto."""
+    on = stack()
+    if on is None:
+        own = Amqtt(tmp_path_factory.mktemp("broker"))
+        yield own
+        own.close()
+        return
+    mosquitto = on.parts.mosquitto
+    mosquitto.kill()
+    mosquitto.start()
+    yield mosquitto
+
+
+@pytest.fixture
+def broker_url(broker: Broker) -> str:
+    """The URL of the broker for one user."""
+    return broker.url()

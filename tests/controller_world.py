@@ -1,6 +1,7 @@
 """A real controller in this process, with a broker in memory, a raw UDP sender and a raw UDP box stand-in."""
 
 import asyncio
+import contextlib
 import hashlib
 import re
 from collections.abc import AsyncIterator
@@ -13,6 +14,7 @@ from typing import Any
 from controller_sim import until
 from gateway_sip import Controller as Peer
 from gateway_sip import Dialog, sdp_of
+from production_parts import RealBroker, RealBus, bus_broker, url_at
 
 from simrack.controller.app import Controller
 from simrack.controller.calls.services import CallLimits
@@ -103,7 +105,7 @@ rested_s = 1
 class Box:
     """A box stand-in: retained state over the bus, raw SIP over UDP, facts until they are acknowledged."""
 
-    def __init__(self, bus: MemoryBus, peer: Peer, name: str = "box-1", channels: int = 2) -> None:
+    def __init__(self, bus: MemoryBus | RealBus, peer: Peer, name: str = "box-1", channels: int = 2) -> None:
         self.bus, self.peer, self.name, self.channels = bus, peer, name, channels
         self.stamp, self.seq = Stamp(f"boot-{name}"), 0
         self.acks: list[EventAck] = []
@@ -163,13 +165,13 @@ class World:
     """The controller and everybody around it."""
 
     app: Controller
-    broker: MemoryBroker
+    broker: MemoryBroker | RealBroker
     sip: tuple[str, int]
     metrics: str
     sender: Peer
     trunk: Peer
     box: Box
-    web: MemoryBus
+    web: MemoryBus | RealBus
     queries: Queries
     folder: Path
     commander: Commander
@@ -255,7 +257,7 @@ def settings_for(folder: Path, **sip: Any) -> ControllerSettings:
     if not routing.exists():
         routing.write_text(ROUTING)
     return ControllerSettings(
-        database=f"sqlite:///{folder / 'simrack.db'}",
+        database=url_at(folder / "simrack.db"),
         data=folder,
         import_=routing,
         sip=SipSettings(**{"listen": "127.0.0.1:0", **sip}),
@@ -264,9 +266,9 @@ def settings_for(folder: Path, **sip: Any) -> ControllerSettings:
 
 
 @asynccontextmanager
-async def world(folder: Path, broker: MemoryBroker | None = None, **sip: Any) -> AsyncIterator[World]:
+async def world(folder: Path, broker: MemoryBroker | RealBroker | None = None, **sip: Any) -> AsyncIterator[World]:
     """Start everything; stop it in order at the end."""
-    settings, broker = settings_for(folder, **sip), broker or MemoryBroker()
+    settings, broker = settings_for(folder, **sip), broker or bus_broker()
     clock, ids = SystemClock(), SystemIds()
     limits = CallLimits(part_s=0.3)
     app = Controller(settings, clock, ids, lambda name, last: broker.bus(name, will=last), limits=limits)
@@ -281,10 +283,11 @@ async def world(folder: Path, broker: MemoryBroker | None = None, **sip: Any) ->
             running.add_done_callback(lambda _task: said.cancel())
             ready = await said
             host, _, port = ready["sip"].rpartition(":")
-            yield World(
-                app, broker, (host, int(port)), ready["metrics"], peers[0], peers[1], box, web,
-                Queries(settings.database), folder, commander, ready,
-            )  # fmt: skip
+            with contextlib.closing(Queries(settings.database)) as queries:
+                yield World(
+                    app, broker, (host, int(port)), ready["metrics"], peers[0], peers[1], box, web,
+                    queries, folder, commander, ready,
+                )  # fmt: skip
             app.stop()
             await running
             for task in work:
@@ -292,3 +295,5 @@ async def world(folder: Path, broker: MemoryBroker | None = None, **sip: Any) ->
     finally:
         for peer in peers:
             peer.close()
+        if isinstance(broker, RealBroker):
+            await broker.close()

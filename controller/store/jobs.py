@@ -31,7 +31,8 @@ def insert_once(connection: Connection, table: Table, values: Mapping[str, Any])
     """Insert a row unless its key stands already; tells whether it was new."""
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     statement = dialect.insert(table).values(**values).on_conflict_do_nothing()
-    return connection.execute(statement).rowcount == 1
+    # SQLAlchemy keeps an INSERT's count only where it is told to.
+    return connection.execute(statement, execution_options={"preserve_rowcount": True}).rowcount == 1
 
 
 def open_call(connection: Connection, call: OpenCall, run: str) -> None:

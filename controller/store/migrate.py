@@ -10,14 +10,17 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine
 from sqlalchemy.engine import Connection
-from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError
+from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError, ProgrammingError
 
 from simrack.controller.store.engine import sqlite_path, write_engine
+from simrack.controller.store.rights import grant, has_roles
 from simrack.wire.errors import UserError
 from simrack.wire.ports import Clock
 
 # Checking every page of a larger file would keep the centre from starting for too long; its head is read anyway.
 WHOLE_CHECK_OCTETS = 256 * 1024 * 1024
+# SQLSTATE insufficient_privilege (PostgreSQL, appendix A).
+NO_RIGHT = "42501"
 
 log = structlog.get_logger(__name__)
 
@@ -45,6 +48,13 @@ def migrate(url: str, clock: Clock) -> Migrated:
     try:
         with engine.begin() as connection:
             before = _upgrade(connection)
+    except ProgrammingError as error:
+        if getattr(error.orig, "sqlstate", "") != NO_RIGHT:
+            raise
+        todo = "Run `simrack database migrate` with the URL of the owner or of the server's administrator."
+        raise UserError(
+            f"the database needs version {head()} and its role may not change tables", _shown(url), todo
+        ) from error
     except DBAPIError as error:
         todo = "Check that the server runs, the folder exists and may be written, and the disk is not full."
         raise UserError(f"the database can't be opened: {error.orig}", _shown(url), todo) from error
@@ -73,8 +83,13 @@ def _upgrade(connection: Connection) -> str:
             _shown(str(connection.engine.url)),
             "It was written by a newer simrack: install that release, or restore a copy from before the upgrade.",
         )
+    if before == head() and connection.dialect.name == "postgresql":
+        # Nothing to do, and the controller's role could do nothing.
+        return before
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
+    if has_roles(connection):
+        grant(connection)
     return before
 
 

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from production_parts import database_at, stack
 from store.values import FixedClock
 
 from simrack.controller.store.migrate import migrate
@@ -25,10 +26,12 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 @pytest.fixture
-def url(tmp_path: Path, migrated: bytes) -> str:
+def url(production_in_use: None, tmp_path: Path, migrated: bytes) -> str:
+    """A fresh database, as the controller uses it; on PostgreSQL in a test marked `stack` with --stack."""
     path = tmp_path / "simrack.db"
-    path.write_bytes(migrated)
-    return f"sqlite:///{path}"
+    if stack() is None:
+        path.write_bytes(migrated)
+    return database_at(path).url
 
 
 @pytest.fixture

@@ -16,11 +16,14 @@ from simrack.controller.store.tables import metadata
 from simrack.wire.errors import UserError
 
 
+@pytest.mark.stack
 def test_the_steps_make_exactly_the_declared_tables(url: str) -> None:
     """A column added without a migration step would break every installed database."""
-    with read_engine(url).connect() as connection:
+    engine = read_engine(url)
+    with engine.connect() as connection:
         context = MigrationContext.configure(connection)
         differences = [item for item in compare_metadata(context, metadata) if not _is_our_time_type(item)]
+    engine.dispose()
     assert differences == []
 
 
@@ -29,6 +32,7 @@ def _is_our_time_type(difference: object) -> bool:
     return isinstance(difference, list) and all("modify_type" in str(part[0]) for part in difference)
 
 
+@pytest.mark.stack
 def test_migrating_again_changes_nothing(url: str, clock: FixedClock) -> None:
     """Every start runs `migrate`; the second finds all done."""
     done = migrate(url, clock)

@@ -32,6 +32,7 @@ from simrack.controller.store.writer import Writer
 ask = asyncio.to_thread
 
 
+@pytest.mark.stack
 async def test_a_call_is_listed_open_then_becomes_one_record(writer: Writer, queries: Queries) -> None:
     """A page shows the call while it lasts and its record with its whole story afterwards."""
     await writer.open_call(an_open_call())
@@ -49,6 +50,7 @@ async def test_a_call_is_listed_open_then_becomes_one_record(writer: Writer, que
     assert [attempt.attempt for attempt in story.attempts] == ["a1"]
 
 
+@pytest.mark.stack
 async def test_finishing_twice_makes_one_record(writer: Writer, queries: Queries) -> None:
     """A commit whose answer was lost is tried again and must not bill twice."""
     await writer.open_call(an_open_call())
@@ -58,6 +60,7 @@ async def test_finishing_twice_makes_one_record(writer: Writer, queries: Queries
     assert [row.talk_sender_ms for row in page.rows] == [30000]
 
 
+@pytest.mark.stack
 async def test_the_same_invite_opens_one_call(writer: Writer, queries: Queries) -> None:
     """(sender, Call-ID, From tag) is one call, also when an earlier run of the controller began it."""
     await writer.open_call(an_open_call())
@@ -66,12 +69,14 @@ async def test_the_same_invite_opens_one_call(writer: Writer, queries: Queries) 
     assert [row.call for row in (await ask(queries.open_calls))] == ["c1"]
 
 
+@pytest.mark.stack
 async def test_dialogs_of_an_unknown_call_are_refused(writer: Writer) -> None:
     """Passing on 200 without an open row would make a call that a restart can't end."""
     with pytest.raises(StoreRefused):
         await writer.connected("nobody", some_dialogs())
 
 
+@pytest.mark.stack
 @pytest.mark.parametrize("part_first", [True, False])
 async def test_the_boxs_part_completes_the_record_once(
     writer: Writer, queries: Queries, part_first: bool
@@ -90,6 +95,7 @@ async def test_the_boxs_part_completes_the_record_once(
     assert (story.attempts[0].talk_ms, story.attempts[0].media is not None) == (29950, True)
 
 
+@pytest.mark.stack
 async def test_a_part_of_an_earlier_attempt_leaves_the_record_alone(writer: Writer, queries: Queries) -> None:
     """A late part of an abandoned candidate belongs to its attempt, not to the record."""
     attempts = (an_attempt("a1", 1), an_attempt("a2", 2))
@@ -101,6 +107,7 @@ async def test_a_part_of_an_earlier_attempt_leaves_the_record_alone(writer: Writ
     assert [row.talk_ms for row in story.attempts] == [29950, 0]
 
 
+@pytest.mark.stack
 async def test_a_repeated_event_is_stored_once(writer: Writer) -> None:
     """A box repeats facts until they are acknowledged; each counts once."""
     assert len(await writer.store_events([a_part_event(), a_part_event()])) == 1
@@ -129,6 +136,7 @@ async def test_any_order_of_repeats_ends_in_one_complete_record(
     ]
 
 
+@pytest.mark.stack
 async def test_writes_that_wait_share_a_commit_and_fail_alone(writer: Writer, queries: Queries) -> None:
     """One refused row among a hundred calls that come at once does not harm the others."""
     work = [writer.open_call(an_open_call(f"c{n}")) for n in range(100)]
@@ -179,6 +187,7 @@ async def test_a_full_disk_is_said_and_survived(url: str, clock: FixedClock, que
     assert (await ask(queries.records, RecordFilter())).total == full + 1
 
 
+@pytest.mark.stack
 async def test_calls_of_an_earlier_run_are_closed_as_lost(
     url: str, writer: Writer, clock: FixedClock, queries: Queries
 ) -> None:
@@ -200,6 +209,7 @@ async def test_calls_of_an_earlier_run_are_closed_as_lost(
     assert (row.talk_network_ms, row.estimated) == (29950, False), "the box's part completes it"
 
 
+@pytest.mark.stack
 async def test_alarms_of_one_cause_count_and_close(writer: Writer, queries: Queries) -> None:
     """The Rack page shows one line per cause with its count, and none after it closed."""
     first, new = await writer.open_alarm("box-unreachable:lab-01", "major", "lab-01 is gone", "Look at it.")
@@ -215,6 +225,7 @@ async def test_alarms_of_one_cause_count_and_close(writer: Writer, queries: Quer
     assert len(await ask(queries.alarms, False)) == 3
 
 
+@pytest.mark.stack
 async def test_a_long_explanation_is_shortened_to_4_kb(writer: Writer, queries: Queries) -> None:
     """A big rack must not make records that fill the disk; counts survive, examples go."""
     dropped = tuple(
@@ -255,6 +266,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.stack
 def test_kill_9_while_writing_leaves_nothing_half_written(url: str, queries: Queries) -> None:
     """Each call of a killed controller is either open or a whole record: none is lost, none is both."""
     child = subprocess.Popen(

@@ -10,6 +10,7 @@ import web_helpers as helpers
 from flask_openapi3.openapi import OpenAPI
 from jinja2 import FileSystemBytecodeCache
 from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from production_parts import stack
 
 from simrack.controller.store.migrate import migrate
 
@@ -27,12 +28,20 @@ def templates(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _copy(templates: Path, name: str, folder: Path) -> str:
-    shutil.copy(templates / name, folder / "web.db")
-    return helpers.database(folder)
+    on = stack()
+    if on is None:
+        shutil.copy(templates / name, folder / "web.db")
+        return helpers.database(folder)
+
+    def fill(url: str) -> None:
+        if name == "demo.db":
+            demo_data.fill_database(url, helpers.Hands(), records=400)
+
+    return on.at(folder / "web.db", on.parts.template(name, fill)).web
 
 
 @pytest.fixture
-def empty(templates: Path, tmp_path: Path) -> Iterator[helpers.Stand]:
+def empty(production_in_use: None, templates: Path, tmp_path: Path) -> Iterator[helpers.Stand]:
     """A control room of the first day: tables, no account, no box."""
     stand = helpers.stand(_copy(templates, "empty.db", tmp_path))
     yield stand
@@ -40,7 +49,7 @@ def empty(templates: Path, tmp_path: Path) -> Iterator[helpers.Stand]:
 
 
 @pytest.fixture
-def demo(templates: Path, tmp_path: Path) -> Iterator[helpers.Stand]:
+def demo(production_in_use: None, templates: Path, tmp_path: Path) -> Iterator[helpers.Stand]:
     """A control room in full work."""
     stand = helpers.stand(_copy(templates, "demo.db", tmp_path))
     stand.feed(*demo_data.messages(stand.clock.utc()))

@@ -19,6 +19,7 @@ def cookie_of(browser: Browser) -> str:
     return cookie.value if cookie is not None else ""
 
 
+@pytest.mark.stack
 def test_set_up_link_makes_the_first_administrator_and_signs_in(empty: Stand) -> None:
     """The first person could not get in, or would have to sign in a second time."""
     browser = empty.browser()
@@ -28,6 +29,7 @@ def test_set_up_link_makes_the_first_administrator_and_signs_in(empty: Stand) ->
     assert not empty.room.accounts.empty()
 
 
+@pytest.mark.stack
 def test_set_up_link_works_once(empty: Stand) -> None:
     """A link left in a terminal's history would make a second administrator."""
     token = empty.room.accounts.new_link()
@@ -39,6 +41,7 @@ def test_set_up_link_works_once(empty: Stand) -> None:
         empty.room.accounts.set_up(token, "Eve", PASSWORD, "", "")
 
 
+@pytest.mark.stack
 def test_set_up_link_expires_and_a_new_one_ends_the_old(empty: Stand) -> None:
     """An old link could be used weeks later."""
     accounts = empty.room.accounts
@@ -51,6 +54,7 @@ def test_set_up_link_expires_and_a_new_one_ends_the_old(empty: Stand) -> None:
     assert "--new-link" in text_of(empty.browser().get(f"/setup/{second}").text)
 
 
+@pytest.mark.stack
 def test_no_new_link_once_an_account_exists(demo: Stand) -> None:
     """Whoever may run the command could take the rack over from its administrator."""
     demo.signed_in()
@@ -58,6 +62,7 @@ def test_no_new_link_once_an_account_exists(demo: Stand) -> None:
         demo.room.accounts.new_link()
 
 
+@pytest.mark.stack
 @pytest.mark.parametrize(
     ("fields", "word"),
     [
@@ -82,6 +87,7 @@ def test_wrong_set_up_says_what_is_wrong_and_keeps_the_link(empty: Stand, fields
     assert browser.set_up(token).status_code == 303
 
 
+@pytest.mark.stack
 def test_passwords_are_argon2id_and_secrets_are_digests(empty: Stand) -> None:
     """A copied database would give away passwords, sessions or links."""
     token = empty.room.accounts.new_link()
@@ -102,6 +108,7 @@ def test_passwords_are_argon2id_and_secrets_are_digests(empty: Stand) -> None:
     assert digest("session", cookie_of(browser)) in stored
 
 
+@pytest.mark.stack
 def test_every_page_asks_for_sign_in_and_comes_back(demo: Stand) -> None:
     """A page with subscriber numbers would open for anybody."""
     demo.signed_in()
@@ -119,6 +126,7 @@ def test_every_page_asks_for_sign_in_and_comes_back(demo: Stand) -> None:
     assert demo.browser().get("/api/v1/rack").status_code == 401
 
 
+@pytest.mark.stack
 def test_every_rule_of_the_application_is_closed_but_the_door(demo: Stand) -> None:
     """A page added later would be open by mistake."""
     open_rules = {
@@ -130,6 +138,7 @@ def test_every_rule_of_the_application_is_closed_but_the_door(demo: Stand) -> No
     assert open_rules == {"/static/<path:filename>", "/sign-in", "/setup/<token>", "/healthz", "/openapi.json"}
 
 
+@pytest.mark.stack
 def test_sign_in_with_wrong_words(demo: Stand) -> None:
     """A wrong password would get in, or the answer would tell which names exist."""
     demo.signed_in()
@@ -142,6 +151,7 @@ def test_sign_in_with_wrong_words(demo: Stand) -> None:
     assert browser.sign_in().status_code == 303
 
 
+@pytest.mark.stack
 def test_lock_out_after_five_wrong_tries_and_release(demo: Stand) -> None:
     """A machine could try passwords without end, or a person would stay locked out for good."""
     demo.signed_in()
@@ -155,6 +165,7 @@ def test_lock_out_after_five_wrong_tries_and_release(demo: Stand) -> None:
     assert browser.sign_in().status_code == 303
 
 
+@pytest.mark.stack
 def test_one_address_that_tries_many_names_is_slowed_down(demo: Stand) -> None:
     """Guessing one password over many names would go unnoticed."""
     demo.signed_in()
@@ -164,6 +175,7 @@ def test_one_address_that_tries_many_names_is_slowed_down(demo: Stand) -> None:
     assert answers[:20] == [403] * 20
 
 
+@pytest.mark.stack
 def test_throttle_forgets_the_oldest_keys_first() -> None:
     """Made-up names would fill the memory."""
     from web_helpers import Hands
@@ -177,6 +189,7 @@ def test_throttle_forgets_the_oldest_keys_first() -> None:
     assert throttle.wait_s(str(guard.MOST_KEYS)) > 0
 
 
+@pytest.mark.stack
 def test_forms_without_their_token_are_refused(demo: Stand) -> None:
     """A foreign page could sign people in or out, or end calls, with their cookie."""
     browser = demo.signed_in()
@@ -189,6 +202,7 @@ def test_forms_without_their_token_are_refused(demo: Stand) -> None:
     assert browser.get("/rack").status_code == 302
 
 
+@pytest.mark.stack
 def test_form_token_of_another_session_does_not_fit(demo: Stand) -> None:
     """One person's page would be a key to another's session."""
     first, second = demo.signed_in(), demo.signed_in()
@@ -197,6 +211,7 @@ def test_form_token_of_another_session_does_not_fit(demo: Stand) -> None:
     assert second.post("/sign-out", csrf=first.csrf()).status_code == 400
 
 
+@pytest.mark.stack
 def test_sign_in_gives_a_new_cookie(demo: Stand) -> None:
     """A cookie planted before sign-in would be signed in with it (session fixation)."""
     demo.signed_in()
@@ -209,6 +224,7 @@ def test_sign_in_gives_a_new_cookie(demo: Stand) -> None:
     assert stranger.get("/rack").status_code == 302
 
 
+@pytest.mark.stack
 def test_cookie_is_out_of_reach_of_scripts_and_foreign_pages(demo: Stand) -> None:
     """A script or a foreign page could use the session."""
     demo.signed_in()
@@ -218,6 +234,7 @@ def test_cookie_is_out_of_reach_of_scripts_and_foreign_pages(demo: Stand) -> Non
     assert "Secure" not in header
 
 
+@pytest.mark.stack
 def test_behind_https_the_cookie_is_secure_and_the_name_is_checked(demo: Stand) -> None:
     """The cookie would travel in the clear, or DNS rebinding would reach the rack."""
     safe = stand(demo.room.settings.database, public_url="https://noc.example", clock=demo.clock)
@@ -229,6 +246,7 @@ def test_behind_https_the_cookie_is_secure_and_the_name_is_checked(demo: Stand) 
     safe.close()
 
 
+@pytest.mark.stack
 def test_a_foreign_name_of_a_loopback_server_is_refused(demo: Stand) -> None:
     """A page in the same browser could reach a rack on this machine by DNS rebinding."""
     client = demo.browser().client
@@ -236,6 +254,7 @@ def test_a_foreign_name_of_a_loopback_server_is_refused(demo: Stand) -> None:
     assert client.get("/sign-in", base_url="http://127.0.0.1:8080").status_code == 200
 
 
+@pytest.mark.stack
 def test_session_ends_after_its_hours_and_lives_while_used(demo: Stand) -> None:
     """A forgotten browser would stay signed in; a working one would be thrown out."""
     browser = demo.signed_in()
@@ -246,6 +265,7 @@ def test_session_ends_after_its_hours_and_lives_while_used(demo: Stand) -> None:
     assert browser.get("/alarms").status_code == 302
 
 
+@pytest.mark.stack
 def test_every_answer_carries_the_protecting_headers(demo: Stand) -> None:
     """A script that got into a page could run."""
     browser = demo.signed_in()
@@ -258,6 +278,7 @@ def test_every_answer_carries_the_protecting_headers(demo: Stand) -> None:
     assert browser.get("/rack").headers["Cache-Control"] == "no-store"
 
 
+@pytest.mark.stack
 def test_no_page_has_inline_script_or_style(demo: Stand) -> None:
     """The policy would break the page, or would have to be weakened."""
     browser = demo.signed_in()
@@ -267,12 +288,14 @@ def test_no_page_has_inline_script_or_style(demo: Stand) -> None:
         assert not inline.search(page), (path, inline.search(page))
 
 
+@pytest.mark.stack
 @pytest.mark.parametrize("path", ["//evil.example", "https://evil.example", "/\\evil.example", "evil", "", "/a\nb", "javascript:x"])
 def test_sign_in_never_leads_elsewhere(path: str) -> None:
     """A link to our sign-in page could end at a copy of it."""
     assert local_path(path) == "/rack"
 
 
+@pytest.mark.stack
 def test_an_api_token_reads_the_api_and_nothing_else(demo: Stand) -> None:
     """Scripts would need a person's password, or their token would open pages."""
     demo.signed_in()
@@ -286,6 +309,7 @@ def test_an_api_token_reads_the_api_and_nothing_else(demo: Stand) -> None:
     assert client.get("/api/v1/alarms", headers={"Authorization": "Bearer 00"}).status_code == 401
 
 
+@pytest.mark.stack
 def test_first_day_sign_in_page_names_the_set_up_link(empty: Stand) -> None:
     """A newcomer would stand before a door without a key."""
     assert "--new-link" in text_of(empty.browser().get("/sign-in").text)

@@ -10,6 +10,7 @@ from simrack.controller.models import RecordFilter
 from simrack.controller.store.errors import StoreDown
 
 
+@pytest.mark.stack
 def test_document_is_openapi_3_1_and_names_every_path(demo: Stand) -> None:
     """A client could not be generated."""
     document = demo.browser().get("/openapi.json").json
@@ -23,6 +24,7 @@ def test_document_is_openapi_3_1_and_names_every_path(demo: Stand) -> None:
         assert "$ref" in json.dumps(path["get"]["responses"]["200"])
 
 
+@pytest.mark.stack
 def test_rack_and_calls(demo: Stand) -> None:
     """A wallboard of one's own could not be fed."""
     browser = demo.signed_in()
@@ -36,6 +38,7 @@ def test_rack_and_calls(demo: Stand) -> None:
     assert len(calls["calls"]) == len(demo.model.snapshot().calls)
 
 
+@pytest.mark.stack
 def test_records_are_those_of_the_page(demo: Stand) -> None:
     """A report would differ from what the page shows."""
     answer = demo.signed_in().get("/api/v1/records?outcome=failed&sort=-talk_network_ms&per_page=25").json
@@ -45,6 +48,7 @@ def test_records_are_those_of_the_page(demo: Stand) -> None:
     assert [row["call"] for row in answer["rows"]] == [row.call for row in page.rows]
 
 
+@pytest.mark.stack
 def test_story_and_alarms(demo: Stand) -> None:
     """A call could not be explained from a script."""
     browser = demo.signed_in()
@@ -62,6 +66,7 @@ def test_story_and_alarms(demo: Stand) -> None:
     assert len(everything["alarms"]) == 3
 
 
+@pytest.mark.stack
 @pytest.mark.parametrize("query", ["cause=900", "since=never", "page=0", "outcome=lost", "nonsense=1", "per_page=100000"])
 def test_wrong_queries_are_named(demo: Stand, query: str) -> None:
     """A script would get everything because of a typing mistake."""
@@ -70,6 +75,7 @@ def test_wrong_queries_are_named(demo: Stand, query: str) -> None:
     assert query.split("=")[0] in answer.text
 
 
+@pytest.mark.stack
 def test_errors_are_problems_in_json(demo: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
     """A script would get a page for people."""
     browser = demo.signed_in()

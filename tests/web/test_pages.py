@@ -60,6 +60,7 @@ def pulled(demo: Stand) -> Iterator[tuple[Stand, Switch]]:
     switch.close()
 
 
+@pytest.mark.stack
 def test_rack_shows_sites_boxes_channels_and_figures(demo: Stand) -> None:
     """The first look at the rack would not tell what goes on."""
     page = demo.signed_in().get("/rack").text
@@ -72,6 +73,7 @@ def test_rack_shows_sites_boxes_channels_and_figures(demo: Stand) -> None:
     assert "ch fault" not in page.split('id="box-brno-02"')[1].split('id="box-')[0]
 
 
+@pytest.mark.stack
 def test_a_missing_channel_and_its_box_stand_out(demo: Stand) -> None:
     """A channel that never reported would look as if it did not exist."""
     page = demo.signed_in().get("/rack").text
@@ -79,6 +81,7 @@ def test_a_missing_channel_and_its_box_stand_out(demo: Stand) -> None:
     assert "1 channel missing" in page
 
 
+@pytest.mark.stack
 def test_empty_rack_says_what_to_do(empty: Stand) -> None:
     """A newcomer would see a blank page."""
     words = text_of(empty.signed_in().get("/rack").text)
@@ -87,6 +90,7 @@ def test_empty_rack_says_what_to_do(empty: Stand) -> None:
     assert "no link to the broker" in words
 
 
+@pytest.mark.stack
 @pytest.mark.parametrize(
     ("path", "words"),
     [
@@ -99,6 +103,7 @@ def test_empty_pages_say_what_they_will_show(empty: Stand, path: str, words: str
     assert words in text_of(empty.signed_in().get(path).text)
 
 
+@pytest.mark.stack
 def test_drawer_opens_by_its_own_address(demo: Stand) -> None:
     """A colleague could not be sent to one channel."""
     browser = demo.signed_in()
@@ -111,6 +116,7 @@ def test_drawer_opens_by_its_own_address(demo: Stand) -> None:
     assert "vienna-01 / 3" in text_of(part)
 
 
+@pytest.mark.stack
 def test_drawer_of_a_missing_and_of_a_faulty_channel(demo: Stand) -> None:
     """The channels that need a hand would be the ones without a page."""
     browser = demo.signed_in()
@@ -120,6 +126,7 @@ def test_drawer_of_a_missing_and_of_a_faulty_channel(demo: Stand) -> None:
     assert browser.get("/rack/nowhere/1").status_code == 404
 
 
+@pytest.mark.stack
 def test_calls_page_lists_groups_and_finds(demo: Stand) -> None:
     """People could not see who talks over which channel."""
     browser = demo.signed_in()
@@ -135,6 +142,7 @@ def test_calls_page_lists_groups_and_finds(demo: Stand) -> None:
     assert "No call matches" in text_of(browser.get("/calls?text=nobody").text)
 
 
+@pytest.mark.stack
 def test_calls_known_only_to_the_database_are_shown_and_ended_ones_are_not(demo: Stand) -> None:
     """After a restart of the control room, calls in progress would be missing, or dead ones would come back."""
     fresh = stand(demo.room.settings.database, clock=demo.clock)
@@ -148,6 +156,7 @@ def test_calls_known_only_to_the_database_are_shown_and_ended_ones_are_not(demo:
     fresh.close()
 
 
+@pytest.mark.stack
 def test_a_call_that_began_while_the_database_was_asked_stays(demo: Stand) -> None:
     """A young call would vanish from the page for its whole life."""
     calls = demo.model.snapshot().calls
@@ -167,6 +176,7 @@ def answer_commands(room: Stand, reply: CommandReply | CommandFailed, seen: list
     room.room.live.command = command  # type: ignore[method-assign]
 
 
+@pytest.mark.stack
 def test_ending_a_call_says_what_it_touches_and_sends_the_command(demo: Stand) -> None:
     """A slip of the mouse would cut people off, or the button would do nothing."""
     seen: list[object] = []
@@ -185,6 +195,7 @@ def test_ending_a_call_says_what_it_touches_and_sends_the_command(demo: Stand) -
     assert "1 call ended" in part.headers["HX-Trigger"]
 
 
+@pytest.mark.stack
 @pytest.mark.parametrize(
     ("reply", "words"),
     [
@@ -203,11 +214,13 @@ def test_a_call_that_could_not_be_ended_is_said(demo: Stand, reply: CommandReply
     assert f"It was not ended: {'hang-up: ' if 'within' in words else ''}{words}" in text_of(answer.text)
 
 
+@pytest.mark.stack
 def test_ending_a_call_that_is_over(demo: Stand) -> None:
     """A late click would be a server error."""
     assert demo.signed_in().get("/calls/feedfeed/hang-up").status_code == 404
 
 
+@pytest.mark.stack
 def test_story_page_tells_the_whole_call(demo: Stand) -> None:
     """A complaint could not be answered from one page."""
     page = demo.signed_in().get(f"/records/{TELLING_CALL}").text
@@ -223,6 +236,7 @@ def test_story_page_tells_the_whole_call(demo: Stand) -> None:
     assert "7.437 s" in words
 
 
+@pytest.mark.stack
 def test_story_of_a_refused_call_shows_the_refusal(demo: Stand) -> None:
     """Nobody could say why a call was turned away."""
     row = demo.room.desk.queries.records(RecordFilter(cause=34, sort="started")).rows
@@ -230,6 +244,7 @@ def test_story_of_a_refused_call_shows_the_refusal(demo: Stand) -> None:
     assert any("Refused: every channel that could carry it is busy" in page for page in pages)
 
 
+@pytest.mark.stack
 def test_story_of_a_call_in_progress_and_of_none(demo: Stand) -> None:
     """A link from the Calls page would end in an error."""
     browser = demo.signed_in()
@@ -238,6 +253,7 @@ def test_story_of_a_call_in_progress_and_of_none(demo: Stand) -> None:
     assert browser.get("/records/none").status_code == 404
 
 
+@pytest.mark.stack
 def test_alarms_open_and_all(demo: Stand) -> None:
     """People would not know what needs a hand, or what to do about it."""
     browser = demo.signed_in()
@@ -248,6 +264,7 @@ def test_alarms_open_and_all(demo: Stand) -> None:
     assert "3 facts of brno-01" in text_of(browser.get("/alarms?all").text)
 
 
+@pytest.mark.stack
 def test_search_goes_where_the_thing_is(demo: Stand) -> None:
     """One field would need to be told what was typed into it."""
     browser = demo.signed_in()
@@ -259,6 +276,7 @@ def test_search_goes_where_the_thing_is(demo: Stand) -> None:
     assert browser.get("/search?q=").location == "/records?text="
 
 
+@pytest.mark.stack
 def test_rack_without_database_stays_and_says_what_is_missing(pulled: tuple[Stand, Switch]) -> None:
     """An outage of the database would blind the people who mend it."""
     room, switch = pulled
@@ -272,6 +290,7 @@ def test_rack_without_database_stays_and_says_what_is_missing(pulled: tuple[Stan
     assert browser.get("/calls").status_code == 200
 
 
+@pytest.mark.stack
 @pytest.mark.parametrize("path", ["/records", "/records.csv", f"/records/{TELLING_CALL}", "/alarms"])
 def test_pages_of_the_database_say_that_it_is_gone(pulled: tuple[Stand, Switch], path: str) -> None:
     """A stack trace, or an empty table that looks like no calls."""
@@ -298,6 +317,7 @@ def test_signed_in_people_stay_so_for_a_while_without_database(demo: Stand, tmp_
     assert browser.get("/rack").status_code == 503
 
 
+@pytest.mark.stack
 def test_a_page_that_is_not_there(demo: Stand) -> None:
     """A mistyped address would end in a bare error."""
     answer = demo.signed_in().get("/nothing-here")
@@ -306,12 +326,14 @@ def test_a_page_that_is_not_there(demo: Stand) -> None:
     assert 'aria-label="Main"' in answer.text
 
 
+@pytest.mark.stack
 def test_a_body_larger_than_any_form_is_refused(demo: Stand) -> None:
     """One request could fill the memory."""
     answer = demo.browser().client.post("/sign-in", data={"name": "x" * 100_000})
     assert answer.status_code == 413
 
 
+@pytest.mark.stack
 def test_theme_and_wall_come_from_the_address_and_a_cookie(demo: Stand) -> None:
     """The page would flash in the wrong colours, or the wall would show a menu."""
     browser = demo.signed_in()
@@ -323,6 +345,7 @@ def test_theme_and_wall_come_from_the_address_and_a_cookie(demo: Stand) -> None:
     assert 'class="wall"' in browser.get("/rack?wall").text
 
 
+@pytest.mark.stack
 def test_names_stand_where_ids_are(demo: Stand) -> None:
     """People would have to know ids by heart."""
     browser = demo.signed_in()
@@ -332,6 +355,7 @@ def test_names_stand_where_ids_are(demo: Stand) -> None:
         assert " nova " not in words
 
 
+@pytest.mark.stack
 def test_times_are_in_the_chosen_zone_with_utc_on_hover(demo: Stand) -> None:
     """A time could be read an hour off."""
     vienna = stand(demo.room.settings.database, clock=Hands(demo.clock.utc()), time_zone="Europe/Vienna")
@@ -343,11 +367,13 @@ def test_times_are_in_the_chosen_zone_with_utc_on_hover(demo: Stand) -> None:
     vienna.close()
 
 
+@pytest.mark.stack
 def test_health_needs_no_account(empty: Stand) -> None:
     """A watchdog would need a password."""
     assert empty.browser().get("/healthz").json == {"ok": True, "broker": False}
 
 
+@pytest.mark.stack
 async def test_page_threads_get_a_clear_error_when_the_live_link_is_down(empty: Stand) -> None:
     """A click would hang for ever."""
     with pytest.raises(CommandFailed):

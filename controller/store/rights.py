@@ -1,0 +1,108 @@
+"""Who may do what in the database: rights per table and role on PostgreSQL (architecture: who writes what).
+
+Three roles. The owner has the tables and migrates them, and no process of simrack runs under it. The
+controller writes facts, the control room reads them and writes its accounts. SQLite knows no roles; there
+the read-only engine and the code keep the same line.
+"""
+
+from collections.abc import Iterable
+
+from sqlalchemy import text
+from sqlalchemy.engine import Connection
+
+from simrack.controller.store.tables import CONFIG_TABLES
+
+OWNER = "simrack_owner"
+CONTROLLER = "simrack_controller"
+WEB = "simrack_web"
+ROLES = (OWNER, CONTROLLER, WEB)
+
+_READ, _ADD, _CHANGE, _REMOVE = "SELECT", "INSERT", "UPDATE", "DELETE"
+_KEEP = (_READ, _ADD, _CHANGE)
+_ALL = (_READ, _ADD, _CHANGE, _REMOVE)
+#: Every table has its row: one without would be out of reach, which the first test on PostgreSQL finds.
+_FACTS: dict[str, tuple[str, ...]] = {
+    "alembic_version": (_READ,),
+    "open_call": _ALL,
+    "cdr": _KEEP,  # a record is completed once, never removed
+    "cdr_key": (_READ, _ADD),
+    "call_story": _KEEP,
+    "attempt": _KEEP,
+    "box_event_seen": _ALL,
+    "alarm": _KEEP,
+    "config_version": _KEEP,
+    "config_active": _KEEP,
+    **{f"config_{name}": (_READ, _ADD) for name in CONFIG_TABLES},
+}
+_ACCOUNTS = ("web_user", "web_session", "setup_link")
+#: Functions of the owner that the controller may call, with the owner's rights.
+_FUNCTIONS = ("simrack_make_partitions(date, integer)",)
+
+
+def rights(role: str) -> dict[str, tuple[str, ...]]:
+    """What a role may do, by table; a table that is not named is out of its reach."""
+    if role == CONTROLLER:
+        return dict(_FACTS)
+    return {**dict.fromkeys(_FACTS, (_READ,)), **dict.fromkeys(_ACCOUNTS, _ALL)}
+
+
+def has_roles(connection: Connection) -> bool:
+    """Whether this is a PostgreSQL server on which `simrack database create` has made the roles."""
+    if connection.dialect.name != "postgresql":
+        return False
+    found = connection.execute(
+        text("SELECT count(*) FROM pg_roles WHERE rolname IN (:controller, :web)"),
+        {"controller": CONTROLLER, "web": WEB},
+    )
+    return int(found.scalar_one()) == 2
+
+
+def grant(connection: Connection) -> None:
+    """Give both roles exactly their rights, in the caller's transaction. Only the tables' owner may."""
+    there = set(_names(connection, "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"))
+    for role in (CONTROLLER, WEB):
+        for kind in ("TABLES", "SEQUENCES", "FUNCTIONS"):
+            _run(connection, f"REVOKE ALL ON ALL {kind} IN SCHEMA public FROM {role}, PUBLIC")
+        _run(connection, f"GRANT USAGE ON SCHEMA public TO {role}")
+        for table, may in rights(role).items():
+            if table in there:
+                _run(connection, f'GRANT {", ".join(may)} ON "{table}" TO {role}')
+        for table, sequence in _sequences(connection):
+            if _ADD in rights(role).get(table, ()):
+                _run(connection, f'GRANT USAGE ON SEQUENCE "{sequence}" TO {role}')
+    for function in _FUNCTIONS:
+        if connection.execute(text("SELECT to_regprocedure(:name)"), {"name": function}).scalar():
+            _run(connection, f"GRANT EXECUTE ON FUNCTION {function} TO {CONTROLLER}")
+
+
+def differences(connection: Connection) -> tuple[str, ...]:
+    """Where the rights on the server are not those of this release, as sentences."""
+    there = _names(connection, "SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+    asked = text("SELECT has_table_privilege(:role, format('public.%I', :table ::text), :right)")
+    found = []
+    for role in (CONTROLLER, WEB):
+        declared = rights(role)
+        for table in there:
+            for right in (*_ALL, "TRUNCATE", "REFERENCES", "TRIGGER"):
+                has = connection.execute(asked, {"role": role, "table": table, "right": right}).scalar_one()
+                if has != (right in declared.get(table, ())):
+                    found.append(f"{role} {'has' if has else 'lacks'} {right} on {table}")
+    return tuple(found)
+
+
+def _sequences(connection: Connection) -> Iterable[tuple[str, str]]:
+    """(table, sequence) of each column that numbers its rows."""
+    owned = text(
+        "SELECT t.relname, s.relname FROM pg_class s JOIN pg_depend d ON d.objid = s.oid AND d.deptype IN ('a', 'i') "
+        "JOIN pg_class t ON t.oid = d.refobjid WHERE s.relkind = 'S' AND s.relnamespace = 'public'::regnamespace"
+    )
+    return [(row[0], row[1]) for row in connection.execute(owned)]
+
+
+def _names(connection: Connection, query: str) -> list[str]:
+    return [str(name) for name in connection.execute(text(query)).scalars()]
+
+
+def _run(connection: Connection, statement: str) -> None:
+    # Names come from this module and from the catalogue, never from outside.
+    connection.exec_driver_sql(statement)
