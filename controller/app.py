@@ -382,7 +382,7 @@ class _Rooms:
             calling=str(args.get("calling") or ""),
             now=now,
         )
-        decision = self._routing.decide(facts, self._fleet.view(now))
+        decision = self._routing.explain(facts, self._fleet.view(now))
         return {"explanation": decision.explanation.model_dump(mode="json", exclude_defaults=True)}
 
     async def _banned(self, _args: Args, _actor: str) -> dict[str, Any]:

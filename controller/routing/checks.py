@@ -14,6 +14,7 @@ from datetime import UTC
 from typing import Literal
 
 from simrack.controller.config.models import LAB_NETWORKS
+from simrack.controller.fleet.view import BoxView
 from simrack.controller.routing.pool import Card, Option, Search
 from simrack.wire.causes import Cause
 from simrack.wire.channel import IN_CALL, LABELS, ChannelState
@@ -46,7 +47,7 @@ class Check:
     """A named check. `name` is the stable reason code in records and metrics.
 
     `scope` says what it may look at besides the call: "plan" = plan, agreement, site and whether the SIM is of a
-    lab network; "box" = the box; "seat" = channel, SIM and plan, never the call (then `of_seat` is the check).
+    lab network; "box" = the box alone (then `of_box` is the check); "seat" = channel, SIM and plan, never the call (`of_seat`).
     """
 
     name: str
@@ -55,10 +56,15 @@ class Check:
     outcome: Outcome = FELL_OUT
     scope: Literal["plan", "box", "seat"] = "plan"
     of_seat: Callable[[Card], str] | None = None
+    of_box: Callable[[BoxView | None], str] | None = None
 
 
 def _seat(name: str, title: str, fails: Callable[[Card], str], outcome: Outcome = FELL_OUT) -> Check:
     return Check(name, title, lambda option, _: fails(option), outcome, "seat", fails)
+
+
+def _box(name: str, title: str, fails: Callable[[BoxView | None], str]) -> Check:
+    return Check(name, title, lambda option, _: fails(option.box), UNREACHABLE, "box", of_box=fails)
 
 
 def plan_enabled(option: Option, _: Search) -> str:
@@ -134,19 +140,18 @@ def sim_enabled(option: Card) -> str:
     return "The SIM is disabled." if option.sim is not None and not option.sim.enabled else ""
 
 
-def box_reachable(option: Option, _: Search) -> str:
-    box = option.box
+def box_reachable(box: BoxView | None) -> str:
     if box is None or not box.reachable:
         return "The box can't be reached."
     return "" if box.sip is not None else "The box has not told its SIP address."
 
 
-def box_alone(option: Option, _: Search) -> str:
-    return "Two boxes answer to this name." if option.box is not None and option.box.twin else ""
+def box_alone(box: BoxView | None) -> str:
+    return "Two boxes answer to this name." if box is not None and box.twin else ""
 
 
-def box_reports(option: Option, _: Search) -> str:
-    silent = option.box.silent_s if option.box is not None else 0.0
+def box_reports(box: BoxView | None) -> str:
+    silent = box.silent_s if box is not None else 0.0
     return f"The box has said nothing for {silent:.0f} s." if silent > SILENT_S else ""
 
 
@@ -212,9 +217,9 @@ CHECKS: tuple[Check, ...] = (
     Check("site-emergency", "Site has its emergency choice", site_emergency_choice),
     Check("origin", "Agreement permits this origin", origin_permitted, NOT_PERMITTED),
     _seat("sim-enabled", "SIM enabled", sim_enabled),
-    Check("box-reachable", "Box reachable", box_reachable, UNREACHABLE, "box"),
-    Check("box-twin", "Box alone under its name", box_alone, UNREACHABLE, "box"),
-    Check("box-silent", "Box reports", box_reports, UNREACHABLE, "box"),
+    _box("box-reachable", "Box reachable", box_reachable),
+    _box("box-twin", "Box alone under its name", box_alone),
+    _box("box-silent", "Box reports", box_reports),
     _seat("channel-marks", "Channel not taken out of use", channel_unmarked),
     _seat("channel-ready", "Channel works", channel_ready),
     _seat("sim-registered", "SIM registered", sim_registered),

@@ -22,6 +22,11 @@ class Routing:
         self.table, self._seats = table, Seats(table)
 
     def decide(self, facts: CallFacts, fleet: FleetView) -> Decision:
+        """Route a call; its explanation is as short as the record that keeps it."""
+        return decide(facts, self.table, fleet, self._seats, brief=True)
+
+    def explain(self, facts: CallFacts, fleet: FleetView) -> Decision:
+        """Route a call that nobody makes, with the whole explanation."""
         return decide(facts, self.table, fleet, self._seats)
 
     def by_address(self, source: tuple[str, int]) -> str | None:

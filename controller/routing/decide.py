@@ -13,7 +13,7 @@ from simrack.controller.routing.admission import Draft, admit
 from simrack.controller.routing.checks import CHECKS, FELL_OUT, UNREACHABLE, Outcome
 from simrack.controller.routing.criteria import Placed, foremost, in_force
 from simrack.controller.routing.decision import CallFacts, Candidate, Decision
-from simrack.controller.routing.funnel import EXAMPLES, run
+from simrack.controller.routing.funnel import run
 from simrack.controller.routing.numbers import dialled
 from simrack.controller.routing.pool import Option, Search
 from simrack.controller.routing.seats import Seats
@@ -21,10 +21,13 @@ from simrack.controller.routing.table import Match, RoutingTable
 from simrack.wire.causes import Cause
 
 
-def decide(facts: CallFacts, table: RoutingTable, fleet: FleetView, seats: Seats | None = None) -> Decision:
+def decide(
+    facts: CallFacts, table: RoutingTable, fleet: FleetView, seats: Seats | None = None, *, brief: bool = False
+) -> Decision:
     """Route one call of an identified sender. The fleet's counts do not hold this call yet.
 
     `seats` is the index of this table, kept from call to call; without it one is made for this decision.
+    With `brief` the explanation names only as many candidates as a record has room for; its counts are whole.
     """
     draft = Draft(facts, table, fleet)
     refusal = admit(draft)
@@ -38,22 +41,22 @@ def decide(facts: CallFacts, table: RoutingTable, fleet: FleetView, seats: Seats
         text = f"The pattern {matches[0].pattern.label} refuses this number."
         refusal = Refusal(reason="pattern-refuses", sip=403, cause=Cause.REJECTED, text=text)
         return _refused(draft, refusal, matches)
-    return _choose(draft, matches, seats or Seats(table))
+    return _choose(draft, matches, seats or Seats(table), brief)
 
 
-def _choose(draft: Draft, matches: Sequence[Match], seats: Seats) -> Decision:
+def _choose(draft: Draft, matches: Sequence[Match], seats: Seats, brief: bool) -> Decision:
     seats.update(draft.fleet.channels)
     search = Search(
         draft.facts, draft.table, draft.fleet, draft.known_sender, draft.known_number, draft.calling_country, seats.free
     )  # fmt: skip
-    fit, ways, steps = run(search, matches, seats)
-    if not fit:
-        return _refused(draft, _no_candidate(steps, draft.fleet), matches, steps)
+    found = run(search, matches, seats, brief=brief)
+    if not found.fit:
+        return _refused(draft, _no_candidate(found.steps, draft.fleet), matches, found.steps)
     most = draft.table.limits.max_attempts
     # One more than is shown: it tells what put the last one before it.
-    placed = foremost(fit, ways, search, max(EXAMPLES, most) + 1)
+    placed = foremost(found.fit, found.ways, search, max(found.shown, most) + 1)
     candidates = tuple(_candidate(row.option, search) for row in placed[:most])
-    explanation = _explain(draft, matches, steps, _ordered(placed, search))
+    explanation = _explain(draft, matches, found.steps, _ordered(placed[: found.shown], search))
     return Decision(explanation, candidates, draft.calling)
 
 
@@ -144,5 +147,5 @@ def _ordered(placed: Sequence[Placed], search: Search) -> tuple[OrderedCandidate
             criteria=tuple((criterion.name, criterion.show(row.option, search)) for criterion in criteria),
             decided_by=row.decided_by,
         )
-        for row in placed[:EXAMPLES]
+        for row in placed
     )

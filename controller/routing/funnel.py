@@ -10,16 +10,18 @@ from dataclasses import dataclass, field
 
 from simrack.controller.config.models import Target
 from simrack.controller.models import CheckStep, Dropped
-from simrack.controller.routing.checks import CHECKS, Check
+from simrack.controller.routing.checks import CHECKS
 from simrack.controller.routing.pool import Option, Search
 from simrack.controller.routing.seats import FIT, Group, Seat, Seats, by_position
 from simrack.controller.routing.table import Match
 
 # Examples per list of an explanation (routing: "first 20 candidates").
 EXAMPLES = 20
+# What a record's 4 KB have room for, where there are more candidates than a few.
+KEPT, FEW = 3, 6
 Way = tuple[Match, Target]
 _OF_PLAN = tuple((place, check) for place, check in enumerate(CHECKS) if check.scope == "plan")
-_OF_BOX = tuple((place, check) for place, check in enumerate(CHECKS) if check.scope == "box")
+_OF_BOX = tuple((place, check.of_box) for place, check in enumerate(CHECKS) if check.of_box is not None)
 
 
 def ways_of(matches: Iterable[Match]) -> dict[str, list[Way]]:
@@ -54,16 +56,16 @@ class _Judge:
         """The place of the first check that takes the whole group out, or `FIT`."""
         key = group.key
         box = self.search.fleet.boxes.get(key.box)
+        by_box = self.boxes.get(key.box)
+        if by_box is None:
+            by_box = self.boxes[key.box] = next((place for place, fails in _OF_BOX if fails(box)), FIT)
         at = (key.plan, box.site if box is not None else None, key.lab)
-        by_plan, by_box = self.plans.get(at), self.boxes.get(key.box)
-        if by_plan is None or by_box is None:
+        by_plan = self.plans.get(at)
+        if by_plan is None:
             option = option_of(group.some(), way, self.search)
-            by_plan = self.plans[at] = self._first(_OF_PLAN, option)
-            by_box = self.boxes[key.box] = self._first(_OF_BOX, option)
+            failing = (place for place, check in _OF_PLAN if check.fails(option, self.search))
+            by_plan = self.plans[at] = next(failing, FIT)
         return min(by_plan, by_box)
-
-    def _first(self, checks: Sequence[tuple[int, Check]], option: Option) -> int:
-        return next((place for place, check in checks if check.fails(option, self.search)), FIT)
 
 
 @dataclass(slots=True)
@@ -79,10 +81,18 @@ class Fallen:
             self.parts.setdefault(place, []).append(seats)
 
 
-def run(
-    search: Search, matches: Sequence[Match], seats: Seats
-) -> tuple[list[Seat], dict[str, list[Way]], list[CheckStep]]:
-    """Seats that pass every check, the ways to them, and the steps up to the one that left none."""
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Seats that pass every check, the ways to them, the steps up to the one that left none, and how many to show."""
+
+    fit: Sequence[Seat]
+    ways: Mapping[str, Sequence[Way]]
+    steps: Sequence[CheckStep]
+    shown: int
+
+
+def run(search: Search, matches: Sequence[Match], seats: Seats, *, brief: bool = False) -> Found:
+    """Check all candidates. With `brief` only as many examples are named as a record keeps."""
     ways, judge, fallen = ways_of(matches), _Judge(search), Fallen()
     fit: list[Seat] = []
     options = 0
@@ -91,9 +101,10 @@ def run(
         if way is not None:
             options += group.size * len(way)
             _sift(group, judge.fall(group, way[0]), len(way), fallen, fit)
-    steps = [_in_plan(search, seats, ways, options)]
-    steps.extend(_steps(search, ways, fallen, options))
-    return fit, ways, steps
+    shown = KEPT if brief and len(fit) > FEW else EXAMPLES
+    steps = [_in_plan(search, seats, ways, options, shown)]
+    steps.extend(_steps(search, ways, fallen, options, shown))
+    return Found(fit, ways, steps, shown)
 
 
 def _sift(group: Group, at: int, ways: int, fallen: Fallen, fit: list[Seat]) -> None:
@@ -107,38 +118,35 @@ def _sift(group: Group, at: int, ways: int, fallen: Fallen, fit: list[Seat]) -> 
 
 
 def _steps(
-    search: Search, ways: Mapping[str, Sequence[Way]], fallen: Fallen, options: int
+    search: Search, ways: Mapping[str, Sequence[Way]], fallen: Fallen, options: int, shown: int
 ) -> Iterator[CheckStep]:
     left = options
     for place, check in enumerate(CHECKS):
         if not left:
             return
         went_in, left = left, left - fallen.counts[place]
-        dropped = _examples(search, ways, place, fallen) if left < went_in else ()
+        dropped = _examples(search, ways, place, fallen, shown) if left < went_in else ()
         yield CheckStep(check=check.name, title=check.title, went_in=went_in, left=left, dropped=dropped)
 
 
 def _examples(
-    search: Search, ways: Mapping[str, Sequence[Way]], place: int, fallen: Fallen
+    search: Search, ways: Mapping[str, Sequence[Way]], place: int, fallen: Fallen, most: int
 ) -> tuple[Dropped, ...]:
-    parts, fails = fallen.parts[place], CHECKS[place].fails
-    seats: dict[int, Seat] = {}
-    for part in parts:
-        seats.update(part)
+    fails, parts = CHECKS[place].fails, fallen.parts[place]
     shown: list[Dropped] = []
-    for position in by_position((seats,), EXAMPLES):
-        seat = seats[position]
+    for position in by_position(parts, most):
+        seat = next(part[position] for part in parts if position in part)
         for way in ways[seat.plan.name]:
             option = option_of(seat, way, search)
             shown.append(Dropped(candidate=option.label, reason=fails(option, search)))
-    return tuple(shown[:EXAMPLES])
+    return tuple(shown[:most])
 
 
-def _in_plan(search: Search, seats: Seats, ways: Iterable[str], options: int) -> CheckStep:
+def _in_plan(search: Search, seats: Seats, ways: Iterable[str], options: int, most: int) -> CheckStep:
     """The SIMs of the plans that the patterns name. The funnel counts each channel once per way to it."""
     outside = seats.outside(ways)
     others = sum(map(len, outside))
-    views = [seats.channel(place) for place in by_position(outside, EXAMPLES)] if others else []
+    views = [seats.channel(place) for place in by_position(outside, most)] if others else []
     dropped = tuple(
         Dropped(candidate=f"{view.box} / {view.channel}", reason=_why_not(view.iccid, view.imsi, search)) for view in views
     )

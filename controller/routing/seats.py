@@ -11,6 +11,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from heapq import nsmallest
+from itertools import chain
 from operator import is_not
 from typing import NamedTuple
 
@@ -169,4 +171,4 @@ def _shelf(group: Group, fell: int) -> dict[int, Seat]:
 
 def by_position(parts: Sequence[Iterable[int]], most: int) -> list[int]:
     """The first `most` positions of all parts together."""
-    return sorted(place for part in parts for place in part)[:most]
+    return nsmallest(most, chain.from_iterable(parts))

@@ -35,7 +35,7 @@ def decide(facts: CallFacts, table: RoutingTable, fleet: FleetView) -> Decision:
         return fast._refused(draft, fast._no_candidate(steps, draft.fleet), matches, steps)
     placed = place(options, search)
     candidates = tuple(fast._candidate(row.option, search) for row in placed[: draft.table.limits.max_attempts])
-    explanation = fast._explain(draft, matches, steps, fast._ordered(placed, search))
+    explanation = fast._explain(draft, matches, steps, fast._ordered(placed[:EXAMPLES], search))
     return Decision(explanation, candidates, draft.calling)
 
 

@@ -16,7 +16,7 @@ from simrack.controller.routing.checks import CHECKS
 from simrack.controller.routing.criteria import CRITERIA
 from simrack.controller.routing.current import Routing
 from simrack.controller.routing.decide import decide
-from simrack.controller.routing.funnel import option_of, run
+from simrack.controller.routing.funnel import KEPT, option_of, run
 from simrack.controller.routing.seats import Seats
 from simrack.controller.routing.table import RoutingTable
 from simrack.wire.channel import ChannelState, Mark
@@ -131,7 +131,7 @@ def test_an_index_that_follows_the_fleet_is_as_good_as_a_new_one(
     routing = Routing(a_table() if swap else table)
     for channels, boxes in moments:
         fleet = _fleet(channels, boxes)
-        assert routing.decide(a_call(), fleet) == plain.decide(a_call(), routing.table, fleet)
+        assert routing.explain(a_call(), fleet) == plain.decide(a_call(), routing.table, fleet)
         if swap:
             routing.swap(table)
 
@@ -148,7 +148,23 @@ def test_a_channel_that_changes_is_judged_again(
         if place < len(listed):
             listed[place] = replace(other, box=listed[place].box, channel=listed[place].channel)
         fleet = _fleet(listed, boxes)
-        assert routing.decide(a_call(), fleet) == plain.decide(a_call(), routing.table, fleet)
+        assert routing.explain(a_call(), fleet) == plain.decide(a_call(), routing.table, fleet)
+
+
+@settings(max_examples=100)
+@given(tables(), RACKS, BOX_VIEWS)
+def test_a_brief_explanation_differs_by_examples_only(
+    table: RoutingTable, channels: list[ChannelView], boxes: list[BoxView]
+) -> None:
+    """The record of a call tells the same counts, order and candidates as the whole explanation does."""
+    fleet = _fleet(channels, boxes)
+    brief, whole = decide(a_call(), table, fleet, brief=True), decide(a_call(), table, fleet)
+    assert brief.candidates == whole.candidates
+    assert brief.explanation.order == whole.explanation.order[: len(brief.explanation.order)]
+    assert len(brief.explanation.order) >= min(KEPT, len(whole.explanation.order))
+    for mine, step in zip(brief.explanation.steps, whole.explanation.steps, strict=True):
+        assert mine == step.model_copy(update={"dropped": step.dropped[: len(mine.dropped)]})
+    assert brief.explanation.refusal == whole.explanation.refusal
 
 
 @settings(max_examples=60)
@@ -162,7 +178,8 @@ def test_columns_order_as_values_do(table: RoutingTable, channels: list[ChannelV
     assert admit(draft) is None
     search = plain._search(draft)
     matches = table.matches("+88210000123", "trunk")
-    fit, ways, _ = run(search, matches, seats)
+    found = run(search, matches, seats)
+    fit, ways = found.fit, found.ways
     for criterion in CRITERIA:
         if criterion.column is None or not fit:
             continue
