@@ -25,6 +25,8 @@ log = structlog.get_logger(__name__)
 REGISTERED = frozenset({1, 5})
 #: A box that is connected and says nothing for this long is out of use (routing: checks).
 SILENT_S = 300.0
+#: How old a box's silence may be in a view: against 300 s a second is nothing, and 100 boxes are looked at by each call.
+BOX_VIEW_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,8 @@ class Fleet:
         self._by_card: dict[str, set[tuple[str, int]]] = {}
         self._addresses: dict[tuple[str, int], str] = {}
         self._day = date.min
+        self._box_views: dict[str, BoxView] = {}
+        self._box_views_at = -BOX_VIEW_S
 
     def listen(self, listener: Listener) -> None:
         """Call `listener` at each change of a box."""
@@ -74,6 +78,7 @@ class Fleet:
     def take_status(self, status: BoxStatus) -> None:
         state = self._boxes.setdefault(status.box, BoxState(status.box))
         before, was_up = state.current, self._up(state)
+        self._box_views = {}
         if not state.take_status(status, self._clock.monotonic()):
             return
         now_up = self._up(state)
@@ -93,6 +98,8 @@ class Fleet:
         if state.take_report(report, self._clock.monotonic()):
             self._reservations.report(report)
             self._touch(report.box, report.channel)
+            if report.box not in self._box_views:
+                self._box_views = {}
 
     def view(self, now: datetime) -> FleetView:
         """The fleet at this instant."""
@@ -103,8 +110,10 @@ class Fleet:
             self._day = now.date()
             self._stale.update(self._views)
         self._refresh(now)
-        boxes = {box: self._box_view(state, mono) for box, state in self._boxes.items()}
-        return FleetView(boxes, self._channels, self.load.senders(), self.load.plans(), self.load.rate(mono))
+        if not self._box_views or mono - self._box_views_at >= BOX_VIEW_S:
+            self._box_views = {box: self._box_view(state, mono) for box, state in self._boxes.items()}
+            self._box_views_at = mono
+        return FleetView(self._box_views, self._channels, self.load.senders(), self.load.plans(), self.load.rate(mono))
 
     def reserve(self, attempt: str, box: str, channel: int, iccid: str) -> bool:
         """Hold a channel and its card for an attempt; False when another call has either."""
@@ -249,6 +258,7 @@ class Fleet:
         twin = state.twin(self._clock.monotonic())
         if twin == (state.box in self._twins):
             return
+        self._box_views = {}
         if twin:
             log.error("two runs of one box are alive", box=state.box, boots=sorted(state.runs))
             self._twins.add(state.box)
