@@ -17,6 +17,15 @@ import typer
 
 from simrack.cli import boxes as own
 from simrack.cli.output import say, say_error, say_json
+from simrack.cli.outside import (
+    BrokerPasswords,
+    DatabaseUrl,
+    Outside,
+    OutsideBroker,
+    WebDatabaseUrl,
+    need_users,
+    passwords_of,
+)
 from simrack.cli.places import DataOption, claim, data_folder, invoked, parse_address, write_private
 from simrack.cli.supervisor import Child, Ready, Supervisor
 from simrack.cli.toml_text import toml_text
@@ -45,6 +54,7 @@ class Plan:
     own: own.OwnBoxes
     new_boxes: list[str] = field(default_factory=list)
     passwords: dict[str, str] = field(default_factory=dict)
+    outside: Outside = field(default_factory=Outside)
     facts: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -53,7 +63,12 @@ class Plan:
 
     @property
     def database(self) -> str:
-        return f"sqlite:///{self.data / 'simrack.db'}"
+        return self.outside.database or f"sqlite:///{self.data / 'simrack.db'}"
+
+    @property
+    def web_database(self) -> str:
+        """As the control room and the command line use it: on a server their role can't change a fact."""
+        return self.outside.web_database or self.database
 
     def broker_url(self, user: str) -> str:
         return f"mqtt://{user}:{self.passwords[user]}@{self.mqtt[0]}:{self.mqtt[1]}"
@@ -132,7 +147,7 @@ def _write_web(plan: Plan) -> Path:
         plan,
         "web",
         {
-            "database": plan.database,
+            "database": plan.web_database,
             "listen": _address(plan.web),
             "controller_sip": _address(plan.sip),
             "mqtt": {"url": plan.broker_url("web")},
@@ -188,9 +203,9 @@ class Rack:
         plan = self.plan
         boxes = [f"lab-{number:02d}" for number in range(1, plan.boxes + 1)] if plan.lab else []
         mine = sorted({*plan.own.passwords, *plan.new_boxes})
-        broker = _write_broker(plan, self.ids, ["controller", "web", "cli", *boxes, *mine])
+        users = ["controller", "web", "cli", *boxes, *mine]
+        first = self._broker_child(users)
         _write_own_boxes(plan, mine)
-        first = [Child("broker", ["broker", "--config", str(broker)])]
         if plan.lab:
             first.append(self._lab_child())
             self._write_lab_routing()
@@ -200,6 +215,12 @@ class Rack:
         await self.supervisor.start(group, Child("controller", self._argv("controller", _write_controller(plan)), self._fact("sip")))
         await self.supervisor.start(group, *self._box_children(), self._web_child())
         self._write_state()
+
+    def _broker_child(self, users: list[str]) -> list[Child]:
+        if not self.plan.outside.broker:
+            return [Child("broker", ["broker", "--config", str(_write_broker(self.plan, self.ids, users))])]
+        need_users(self.plan.passwords, users)
+        return []
 
     @staticmethod
     def _argv(command: str, config: Path) -> list[str]:
@@ -252,7 +273,7 @@ class Rack:
             version=STATE_VERSION,
             box_files=plan.own.files(),
             mqtt=plan.broker_url("cli"),
-            database=plan.database,
+            database=plan.web_database,
             data=str(plan.data),
             logs=str(plan.data / "logs"),
             sip=plan.facts.get("sip", _address(plan.sip)),
@@ -312,7 +333,7 @@ def _announce(plan: Plan, as_json: bool) -> None:
     if as_json:
         say_json({"ready": True, "state": str(plan.state), **{k: facts.get(k) for k in ("sip", "web", "setup_link")}}, indent=None)
         return
-    for mistake in _rejected(plan.database):
+    for mistake in _rejected(plan.web_database):
         say_error(f"{mistake} The configuration before stays in force.")
     say(f"SIP      {facts.get('sip')}")
     say(f"Web      {facts.get('web')}")
@@ -339,6 +360,10 @@ def up(
     ] = None,
     config: Annotated[Path | None, typer.Option(help="Routing file: senders, plans, patterns (docs/configuration.md).")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the emulated network.")] = 1,
+    database: DatabaseUrl = "",
+    web_database: WebDatabaseUrl = "",
+    outside_broker: OutsideBroker = "",
+    broker_passwords: BrokerPasswords = None,
     as_json: Annotated[bool, typer.Option("--json", help="Say ready as one JSON line.")] = False,
 ) -> None:
     """Run the centre on this machine, with --lab a rack too.
@@ -356,13 +381,16 @@ def up(
     with _locked(folder):
         _check_place(state)
         known = own.OwnBoxes.load(folder)
+        passwords = passwords_of(outside_broker, broker_passwords)
         broker = mqtt or known.listen or (own.BROKER if names else "127.0.0.1:0")
         plan = Plan(
             data=folder,
             state=state,
             sip=claim(parse_address(sip, "--sip"), socket.SOCK_DGRAM, "--sip"),
             web=claim(parse_address(web, "--web"), socket.SOCK_STREAM, "--web"),
-            mqtt=claim(own.check_broker(parse_address(broker, "--mqtt")), socket.SOCK_STREAM, "--mqtt"),
+            mqtt=parse_address(outside_broker, "--broker")
+            if outside_broker
+            else claim(own.check_broker(parse_address(broker, "--mqtt")), socket.SOCK_STREAM, "--mqtt"),
             lab=lab,
             boxes=boxes,
             channels=channels,
@@ -370,5 +398,7 @@ def up(
             routing=config.absolute() if config else None,
             own=known,
             new_boxes=names,
+            passwords=passwords,
+            outside=Outside(database, web_database, bool(outside_broker)),
         )
         asyncio.run(_serve(plan, as_json))

@@ -1,7 +1,7 @@
 """Fixtures of the whole suite: loop-blocking detector, processes that end with their test."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +79,15 @@ def production() -> Iterator[Parts]:
     parts = Parts()
     yield parts
     parts.close()
+
+
+@pytest.fixture(scope="session")
+def up_options(request: pytest.FixtureRequest) -> Callable[[], Sequence[str]]:
+    """Options for one more `simrack up`: none, or with --stack a database on PostgreSQL and a Mosquitto of its own."""
+    if not request.config.getoption("--stack"):
+        return tuple
+    parts: Parts = request.getfixturevalue("production")
+    return parts.up_options
 
 
 @pytest.fixture(autouse=True)

@@ -294,6 +294,7 @@ class Parts:
         self._postgres: Postgres | None = None
         self._mosquitto: Mosquitto | None = None
         self._templates: dict[str, str] = {}
+        self._more: list[Mosquitto] = []
 
     def start(self) -> None:
         """Have both run."""
@@ -318,8 +319,17 @@ class Parts:
             self._templates[name] = made.name
         return self._templates[name]
 
+    def up_options(self) -> tuple[str, ...]:
+        """Options of `simrack up` for a database and a broker of its own."""
+        database, broker = PostgresDatabase(self.postgres), Mosquitto()
+        self._more.append(broker)
+        return (
+            "--database", database.url, "--web-database", database.web,
+            "--broker", f"127.0.0.1:{broker.port}", "--broker-passwords", str(broker.passwords),
+        )  # fmt: skip
+
     def close(self) -> None:
-        for part in (self._postgres, self._mosquitto):
+        for part in (self._postgres, self._mosquitto, *self._more):
             if part is not None:
                 part.close()
 

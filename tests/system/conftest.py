@@ -1,6 +1,6 @@
 """Whole processes: one rack for all tests of a module, SIP clients that end with their test."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -18,11 +18,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def rack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rack]:
+def rack(tmp_path_factory: pytest.TempPathFactory, up_options: Callable[[], Sequence[str]]) -> Iterator[Rack]:
     """2 boxes x 4 channels, controller, control room; every test leaves it with all channels ready."""
     folder = tmp_path_factory.mktemp("rack")
     with processes(folder) as begin:
-        yield Rack(folder, begin, boxes=2, channels=4)
+        yield Rack(folder, begin, boxes=2, channels=4, options=up_options())
 
 
 @pytest.fixture

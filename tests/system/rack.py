@@ -5,7 +5,7 @@ import json
 import threading
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +34,13 @@ def until(condition: Callable[[], Any], what: str, seconds: float = 20.0) -> Any
 class Rack:
     """A running installation with an emulated network."""
 
-    def __init__(self, folder: Path, begin: StartProcess, boxes: int, channels: int) -> None:
+    def __init__(self, folder: Path, begin: StartProcess, boxes: int, channels: int, options: Sequence[str] = ()) -> None:
         self.folder = folder
         state = folder / "state.json"
         self.process = begin(
             "up", "--lab", "--boxes", str(boxes), "--channels", str(channels), "--data", str(folder / "data"),
             "--state", str(state), "--sip", "127.0.0.1:0", "--web", "127.0.0.1:0", "--json",
+            *options,
         )  # fmt: skip
         self.state_file = state
         self.state: dict[str, Any] = json.loads(state.read_text())

@@ -11,7 +11,7 @@ import re
 import signal
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +36,11 @@ BACK_S = 30.0  # a box or module that is started again, on a busy machine
 
 
 @pytest.fixture(scope="module")
-def rack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rack]:
+def rack(tmp_path_factory: pytest.TempPathFactory, up_options: Callable[[], Sequence[str]]) -> Iterator[Rack]:
     """2 boxes x 2 channels of this module's own, because boxes are killed here."""
     folder = tmp_path_factory.mktemp("bad")
     with processes(folder) as begin:
-        yield Rack(folder, begin, boxes=2, channels=2)
+        yield Rack(folder, begin, boxes=2, channels=2, options=up_options())
 
 
 @pytest.fixture
@@ -143,6 +143,7 @@ def alarms(rack: Rack) -> set[str]:
 # --- who may call -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.stack
 def test_who_is_not_known_is_refused_without_a_record(rack: Rack, at: Callable[[str], Client]) -> None:
     """An address that no sender has hears 403 at once, whatever it claims; nothing is recorded or dialled."""
     before = record_count(rack), len(rack.ask("/ledger/calls"))
@@ -166,6 +167,7 @@ def challenged(client: Client, number: str) -> tuple[Call, str]:
     return call, challenge
 
 
+@pytest.mark.stack
 def test_credentials_wrong_used_up_or_for_another_number(rack: Rack, at: Callable[[str], Client]) -> None:
     """403 for a wrong password; a nonce serves one count once, and only the number that it was asked for."""
     phone, number = at(DIGEST), quick(rack)
@@ -184,6 +186,7 @@ def test_credentials_wrong_used_up_or_for_another_number(rack: Rack, at: Callabl
     assert agrees(rack, number).sender == rack.state["callers"]["digest"]["user"]
 
 
+@pytest.mark.stack
 @pytest.mark.parametrize("header", ["Digest x=,,,\"", "Basic bGFiOmxhYg==", "Digest", "\"\\"])
 def test_credentials_that_can_not_be_read(rack: Rack, at: Callable[[str], Client], header: str) -> None:
     phone = at(DIGEST)
@@ -191,6 +194,7 @@ def test_credentials_that_can_not_be_read(rack: Rack, at: Callable[[str], Client
     assert message.status in (400, 403)
 
 
+@pytest.mark.stack
 def test_headers_of_boxes_are_worth_nothing_from_outside(rack: Rack, trunk: Client) -> None:
     """A sender who could name channel, card or limits would choose the SIM and steal its minutes."""
     number = quick(rack)
@@ -204,6 +208,7 @@ def test_headers_of_boxes_are_worth_nothing_from_outside(rack: Rack, trunk: Clie
     assert rack.story(number).attempts[0].attempt != "mine"
 
 
+@pytest.mark.stack
 def test_box_answers_nobody_but_its_controller(rack: Rack) -> None:
     """A box that can be found by a scan can be attacked; one that takes INVITEs from anybody is free to call with."""
     card = rack.state["boxes"][0]["modules"][0]["iccid"]
@@ -228,6 +233,7 @@ def test_box_answers_nobody_but_its_controller(rack: Rack) -> None:
 # --- what a message may hold ------------------------------------------------------------------------------
 
 
+@pytest.mark.stack
 @pytest.mark.parametrize(
     ("changes", "status"),
     [
@@ -250,6 +256,7 @@ def test_malformed_invite(rack: Rack, trunk: Client, changes: dict[str, Any], st
     assert record_count(rack) == before
 
 
+@pytest.mark.stack
 @pytest.mark.parametrize(
     ("user", "status", "cause"),
     [
@@ -274,6 +281,7 @@ def test_called_number_that_can_not_be(rack: Rack, trunk: Client, user: str, sta
     assert len(rack.ask("/ledger/calls")) == calls
 
 
+@pytest.mark.stack
 def test_called_number_in_odd_clothes(rack: Rack, trunk: Client) -> None:
     """Parameters, separators and escapes are of the URI, not of the number."""
     users = ("+882109000002;npdi;rn=+1", "+88-210-900.0002", "%2B882109000002", "+882109000002:pw")
@@ -284,6 +292,7 @@ def test_called_number_in_odd_clothes(rack: Rack, trunk: Client) -> None:
     assert {row.dialled for row in rows} == {rack.numbers["busy"]}
 
 
+@pytest.mark.stack
 @pytest.mark.parametrize(
     "sdp",
     [
@@ -309,6 +318,7 @@ def test_session_that_nobody_can_serve(rack: Rack, trunk: Client, sdp: str) -> N
     assert rack.ledger(number) == []
 
 
+@pytest.mark.stack
 def test_caller_whose_name_is_no_text(rack: Rack, trunk: Client) -> None:
     """A phone that writes names in Latin-1 got no answer at all, and no record."""
     number = rack.number("busy")
@@ -321,6 +331,7 @@ def test_caller_whose_name_is_no_text(rack: Rack, trunk: Client) -> None:
     assert len(rack.records(number, 2)) == 2
 
 
+@pytest.mark.stack
 def test_noise_harms_nobody(rack: Rack, trunk: Client) -> None:
     """Whatever comes in a packet, the next call is served."""
     draw = random.Random(1)
@@ -339,6 +350,7 @@ def test_noise_harms_nobody(rack: Rack, trunk: Client) -> None:
 # --- dialogs ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.stack
 @pytest.mark.parametrize("stage", ["at once", "100", "183"])
 def test_sender_cancels(rack: Rack, trunk: Client, stage: str) -> None:
     """The module ends on-hook whenever the caller gives up."""
@@ -352,6 +364,7 @@ def test_sender_cancels(rack: Rack, trunk: Client, stage: str) -> None:
     until(lambda: all(found["released_at"] for found in rack.ledger(number)), "the module is on-hook")
 
 
+@pytest.mark.stack
 def test_bye_before_the_answer(rack: Rack, trunk: Client) -> None:
     """RFC 3261 15: a caller may send BYE instead of CANCEL; the INVITE ends with 487."""
     number = rack.number("no_answer", ring_s=20.0)
@@ -364,6 +377,7 @@ def test_bye_before_the_answer(rack: Rack, trunk: Client) -> None:
     assert agrees(rack, number).outcome == "cancelled"
 
 
+@pytest.mark.stack
 def test_bye_before_the_ack(rack: Rack, trunk: Client) -> None:
     """A caller that hangs up at once and forgets the ACK still ends its call, once."""
     number = quick(rack)
@@ -373,6 +387,7 @@ def test_bye_before_the_ack(rack: Rack, trunk: Client) -> None:
     assert agrees(rack, number).outcome == "answered"
 
 
+@pytest.mark.stack
 def test_one_call_id_twice(rack: Rack, trunk: Client) -> None:
     """The same INVITE over two ways is one call (482); another From tag is another call."""
     number, other = rack.number("no_answer", ring_s=20.0), rack.number("busy")
@@ -388,6 +403,7 @@ def test_one_call_id_twice(rack: Rack, trunk: Client) -> None:
     assert only(rack, other).cause == 17
 
 
+@pytest.mark.stack
 def test_hold_and_resume_by_sipp(rack: Rack, tmp_path: Path) -> None:
     """A re-INVITE passes through both legs: held and taken back, one record, the channel shows it."""
     number, caller = quick(rack), "+882109000999"
@@ -414,6 +430,7 @@ def reinvite(number: str, caller: str, cseq: int, way: str) -> str:
     return f'<send retrans="500"><![CDATA[\n{text}\na={way}\n\n]]></send>\n{answer}\n{ack}'
 
 
+@pytest.mark.stack
 def test_senseless_requests_in_a_call_leave_it_alone(rack: Rack, trunk: Client) -> None:
     number = quick(rack)
     call = trunk.call(number).invite()
@@ -430,6 +447,7 @@ def test_senseless_requests_in_a_call_leave_it_alone(rack: Rack, trunk: Client) 
     assert agrees(rack, number).outcome == "answered"
 
 
+@pytest.mark.stack
 def test_voice_from_a_stranger_is_not_taken(rack: Rack, trunk: Client, at: Callable[[str], Client]) -> None:
     """Who guesses the port neither hears the call nor speaks into it."""
     number = quick(rack)
@@ -449,6 +467,7 @@ def test_voice_from_a_stranger_is_not_taken(rack: Rack, trunk: Client, at: Calla
     assert media.to_network.packets <= 5
 
 
+@pytest.mark.stack
 def test_storm_of_calls_that_are_given_up_at_any_moment(rack: Rack, at: Callable[[str], Client]) -> None:
     """Each call has one record, each answered call of the network is in it, and no channel is left behind."""
     number = rack.number("answer", answer_after_s=0.1, hang_up_after_s=0.2)
@@ -483,6 +502,7 @@ def test_storm_of_calls_that_are_given_up_at_any_moment(rack: Rack, at: Callable
 # --- modules ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.stack
 @pytest.mark.parametrize(
     ("fault", "cause"),
     [({"fault": "dial_error"}, 41), ({"fault": "dial_error", "code": 30}, 38), ({"fault": "drop", "duration_s": 0.2}, 41)],
@@ -503,6 +523,7 @@ def test_no_module_can_dial(rack: Rack, trunk: Client, fault: dict[str, Any], ca
     assert rack.ledger(number) == []
 
 
+@pytest.mark.stack
 @pytest.mark.parametrize(
     ("fault", "cause", "side"),
     [
@@ -527,6 +548,7 @@ def test_module_fails_in_a_call(rack: Rack, trunk: Client, fault: dict[str, Any]
     assert (row.outcome, row.cause, row.side) == ("answered", cause, side)
 
 
+@pytest.mark.stack
 def test_garbage_and_floods_in_a_call_are_borne(rack: Rack, trunk: Client) -> None:
     """A module that talks nonsense for a moment keeps its call: voice flows beside the AT port."""
     until(rack.ready_channels, "a channel is ready")
@@ -544,6 +566,7 @@ def test_garbage_and_floods_in_a_call_are_borne(rack: Rack, trunk: Client) -> No
 # --- limits and places ------------------------------------------------------------------------------------
 
 
+@pytest.mark.stack
 def test_all_channels_busy(rack: Rack, trunk: Client) -> None:
     number, late = quick(rack), rack.number("answer")
     rack.wait_ready()
@@ -557,6 +580,7 @@ def test_all_channels_busy(rack: Rack, trunk: Client) -> None:
     assert rack.ledger(late) == []
 
 
+@pytest.mark.stack
 def test_channels_out_of_use(rack: Rack, trunk: Client) -> None:
     """There is a pattern, but every candidate falls out at a check: 480, cause 41, and the check's words."""
     number = quick(rack)
@@ -574,6 +598,7 @@ def test_channels_out_of_use(rack: Rack, trunk: Client) -> None:
     call.bye()
 
 
+@pytest.mark.stack
 def test_bad_routing_file_leaves_the_old_one_in_force(rack: Rack, trunk: Client) -> None:
     """File, line and what is allowed; an alarm until it is mended; a sender's limits count from then on."""
     path = rack.folder / "data" / "run" / "routing.toml"
@@ -602,6 +627,7 @@ def test_bad_routing_file_leaves_the_old_one_in_force(rack: Rack, trunk: Client)
         assert command(rack, "reload-config").ok
 
 
+@pytest.mark.stack
 def test_boxes_that_stall(rack: Rack, trunk: Client) -> None:
     """503 with cause 41 after 1.5 s each; boxes that wake up dial none of what they slept through."""
     number = quick(rack)
@@ -631,6 +657,7 @@ def answers(rack: Rack, client: Client) -> bool:
 # --- processes --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.stack
 def test_box_killed_in_a_call(rack: Rack, trunk: Client) -> None:
     """The caller is released when the box is back, the record says whose fault it was, the module is on-hook."""
     number = quick(rack)
@@ -647,6 +674,7 @@ def test_box_killed_in_a_call(rack: Rack, trunk: Client) -> None:
     assert len(rack.ended(number)) == 1
 
 
+@pytest.mark.stack
 def test_broker_killed_in_a_call(rack: Rack, trunk: Client) -> None:
     """Calls go on without the broker, the record is completed afterwards, and the rack's state returns."""
     number = quick(rack)
@@ -661,6 +689,7 @@ def test_broker_killed_in_a_call(rack: Rack, trunk: Client) -> None:
     assert answers(rack, trunk)
 
 
+@pytest.mark.stack
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_controller_ends_in_a_call(rack: Rack, trunk: Client, number: signal.Signals) -> None:
     """Both sides are released, now or at the next start; the record tells it, with the network's own figures."""
@@ -690,6 +719,7 @@ def serves(rack: Rack, client: Client) -> bool:
         return False
 
 
+@pytest.mark.stack
 def test_lab_killed_in_a_call(rack: Rack, trunk: Client) -> None:
     """All modules vanish at once, as when a hub loses power: calls end, and everything comes back by itself.
 
@@ -713,6 +743,7 @@ def new_ledger(rack: Rack, before: str) -> str:
     return "" if found == before else found
 
 
+@pytest.mark.stack
 def test_nothing_is_left_behind(rack: Rack) -> None:
     """Last of all: no call open, every network call over, each leg in a record, no traceback in any log."""
     rack.wait_ready()

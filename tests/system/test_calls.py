@@ -32,6 +32,7 @@ def uri(rack: Rack, number: str) -> str:
     return f"sip:{number}@{rack.sip}"
 
 
+@pytest.mark.stack
 def test_answered_with_tones_both_ways(rack: Rack, baresip: Phone) -> None:
     """Voice is what a call is for: each end hears the other's own random tone."""
     to_gsm, to_sip = random_hz(), random_hz()
@@ -55,6 +56,7 @@ def test_answered_with_tones_both_ways(rack: Rack, baresip: Phone) -> None:
     talk_equals(record, call)
 
 
+@pytest.mark.stack
 @pytest.mark.parametrize(
     ("behaviour", "settings", "status", "cause"),
     [
@@ -78,6 +80,7 @@ def test_refused_by_the_called_party(
     assert [call["cause"] for call in rack.ended(number)] == [cause]
 
 
+@pytest.mark.stack
 def test_unallocated_number(rack: Rack, sipp: Sipp) -> None:
     number = rack.numbers["unallocated"]
     result = sipp.run(s.invite(number, CALLER) + s.failure(number, CALLER, 404))
@@ -86,6 +89,7 @@ def test_unallocated_number(rack: Rack, sipp: Sipp) -> None:
     assert rack.records(number)[0].cause == 1
 
 
+@pytest.mark.stack
 def test_early_media_is_heard_and_not_billed(rack: Rack, baresip: Phone) -> None:
     """An announcement before the answer reaches the caller's ear; the clock starts at the answer."""
     number = rack.number("announcement", announcement_s=4.0)
@@ -102,6 +106,7 @@ def test_early_media_is_heard_and_not_billed(rack: Rack, baresip: Phone) -> None
     assert rack.ended(number)[0]["talk_ms"] == 0
 
 
+@pytest.mark.stack
 def test_announcement_then_answer_bills_from_the_answer(rack: Rack, sipp: Sipp) -> None:
     number = rack.number("announcement", answer_after_s=2.0, hang_up_after_s=2.0)
     scenario = s.invite(number, CALLER) + s.PROVISIONAL + '<recv response="200" rrs="true"></recv>'
@@ -116,6 +121,7 @@ def test_announcement_then_answer_bills_from_the_answer(rack: Rack, sipp: Sipp) 
     assert (record.answered - record.started).total_seconds() >= 1.9
 
 
+@pytest.mark.stack
 def test_cancel_while_ringing(rack: Rack, sipp: Sipp) -> None:
     """A caller who gives up frees the channel: the module is on-hook and the network holds no leg."""
     number = rack.number("no_answer", ring_s=30.0)
@@ -129,6 +135,7 @@ def test_cancel_while_ringing(rack: Rack, sipp: Sipp) -> None:
     rack.wait_ready()
 
 
+@pytest.mark.stack
 def test_cancel_at_once(rack: Rack, sipp: Sipp) -> None:
     """CANCEL right after 100 Trying: the module may be dialling already, and must end on-hook."""
     number = rack.number("answer", answer_after_s=10.0)
@@ -140,6 +147,7 @@ def test_cancel_at_once(rack: Rack, sipp: Sipp) -> None:
     assert all(call["released_at"] for call in rack.ledger(number))
 
 
+@pytest.mark.stack
 def test_far_end_hangs_up(rack: Rack, sipp: Sipp) -> None:
     number = rack.number("answer", answer_after_s=0.3, hang_up_after_s=1.0)
     scenario = s.invite(number, CALLER) + s.PROVISIONAL + '<recv response="200" rrs="true"></recv>'
@@ -151,6 +159,7 @@ def test_far_end_hangs_up(rack: Rack, sipp: Sipp) -> None:
     talk_equals(record, call)
 
 
+@pytest.mark.stack
 def test_dtmf_to_the_network(rack: Rack, baresip: Phone) -> None:
     """Digits that the caller keys reach the called party's ear."""
     number = rack.number("silence", answer_after_s=0.3)
@@ -166,6 +175,7 @@ def test_dtmf_to_the_network(rack: Rack, baresip: Phone) -> None:
     rack.records(number)
 
 
+@pytest.mark.stack
 def test_dtmf_from_the_network(rack: Rack, baresip: Phone) -> None:
     """Digits from the called party come to the caller as RFC 4733 events."""
     number = rack.number("dtmf", dtmf="42", answer_after_s=0.3)
@@ -178,6 +188,7 @@ def test_dtmf_from_the_network(rack: Rack, baresip: Phone) -> None:
     rack.records(number)
 
 
+@pytest.mark.stack
 def test_codec_that_nobody_has(rack: Rack, sipp: Sipp) -> None:
     number = rack.number("answer")
     result = sipp.run(s.invite(number, CALLER, formats="4") + s.failure(number, CALLER, 488))
@@ -187,6 +198,7 @@ def test_codec_that_nobody_has(rack: Rack, sipp: Sipp) -> None:
     assert record.sip_status == 488
 
 
+@pytest.mark.stack
 @pytest.mark.parametrize(
     ("number", "status", "cause"),
     [("12", 484, 28), ("+4366412345678", 404, 27), ("112", None, None)],
@@ -211,6 +223,7 @@ def test_numbers_that_go_nowhere(rack: Rack, sipp: Sipp, number: str, status: in
     assert len(rack.ask("/ledger/calls")) == before
 
 
+@pytest.mark.stack
 def test_unknown_address_gets_403(rack: Rack, tmp_path: Any) -> None:
     stranger = Sipp(tmp_path, rack.sip, "127.0.0.3")
     number = rack.numbers["answer"]
@@ -219,6 +232,7 @@ def test_unknown_address_gets_403(rack: Rack, tmp_path: Any) -> None:
     assert "100 Trying" not in result.messages
 
 
+@pytest.mark.stack
 @pytest.mark.parametrize(("address", "offered", "held_back"), [("127.0.0.1", "MD5", "SHA-256"), ("127.0.0.5", "SHA-256", "MD5")])
 def test_digest_address_is_challenged(rack: Rack, tmp_path: Any, address: str, offered: str, held_back: str) -> None:
     """A sender by digest is asked who it is, with the algorithms that its record names; no call is recorded."""

@@ -35,6 +35,7 @@ def start_call(rack: Rack, number: str, seconds: int) -> "subprocess.Popen[bytes
     )  # fmt: skip
 
 
+@pytest.mark.stack
 def test_from_the_set_up_link_to_the_story_of_a_call(rack: Rack, page: Page) -> None:
     """What a newcomer does in the first five minutes: sign up, watch a call live, read why it went where it went."""
     page.goto(rack.state["setup_link"])
@@ -75,6 +76,7 @@ def test_from_the_set_up_link_to_the_story_of_a_call(rack: Rack, page: Page) -> 
     expect(page.get_by_role("region", name=re.compile("AT log"))).to_contain_text(f"ATD{number};")
 
 
+@pytest.mark.stack
 def test_the_set_up_link_works_once(rack: Rack, page: Page) -> None:
     """Whoever finds the link in a log later must not become an administrator."""
     page.goto(rack.state["setup_link"])

@@ -4,7 +4,7 @@ import itertools
 import os
 import signal
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -23,12 +23,13 @@ def answered(number: str) -> str:
 
 
 @pytest.fixture
-def small_rack(tmp_path: Path) -> Iterator[Rack]:
+def small_rack(tmp_path: Path, up_options: Callable[[], Sequence[str]]) -> Iterator[Rack]:
     """2 boxes x 1 channel, so that the next candidate is always in the other box."""
     with processes(tmp_path) as begin:
-        yield Rack(tmp_path, begin, boxes=2, channels=1)
+        yield Rack(tmp_path, begin, boxes=2, channels=1, options=up_options())
 
 
+@pytest.mark.stack
 def test_next_channel_takes_the_call_of_a_dead_one(rack: Rack, sipp: Sipp) -> None:
     """Modules that refuse to dial are skipped within the same call."""
     for channel in range(1, 5):
@@ -48,6 +49,7 @@ def test_next_channel_takes_the_call_of_a_dead_one(rack: Rack, sipp: Sipp) -> No
     assert "rerouted" in story.record.marks or story.record.attempts == 1
 
 
+@pytest.mark.stack
 def test_other_box_takes_the_call_of_a_frozen_one(small_rack: Rack, tmp_path: Path) -> None:
     """A box that gives no response within 1.5 s is unreachable; its channel's call goes to the next."""
     rack = small_rack
@@ -68,6 +70,7 @@ def test_other_box_takes_the_call_of_a_frozen_one(small_rack: Rack, tmp_path: Pa
         os.kill(pid, signal.SIGCONT)
 
 
+@pytest.mark.stack
 def test_dead_box_is_unreachable_and_comes_back(small_rack: Rack, tmp_path: Path) -> None:
     """kill -9 of a box: calls go elsewhere at once, `simrack up` starts it again, its channels return."""
     rack = small_rack
@@ -79,6 +82,7 @@ def test_dead_box_is_unreachable_and_comes_back(small_rack: Rack, tmp_path: Path
     rack.wait_ready()
 
 
+@pytest.mark.stack
 def test_hundred_calls_at_ten_per_second_over_eight_channels(rack: Rack, sipp: Sipp) -> None:
     """What fits is carried, what does not is refused with 503 and cause 34, and the books agree call by call."""
     number = rack.number("answer", answer_after_s=0.2, hang_up_after_s=1.0)
