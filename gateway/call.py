@@ -20,6 +20,7 @@ from simrack.drivers.modems.base import (
     ModemDriver,
     ModemError,
     ModemRefused,
+    ModemUnsure,
     Progress,
 )
 from simrack.gateway import calls_logic as logic
@@ -179,6 +180,7 @@ class LiveCall:
         """Something happened."""
         if isinstance(event, logic.ModuleLost):
             self.lost = True
+            event = replace(event, dialled=self.state.direction == "out" and self.moments.dialled is not None)
             self._note("released")
         self._inbox.put_nowait(event)
 
@@ -443,6 +445,9 @@ class LiveCall:
                 await self.line.driver.dial(self.ticket.number, hide=self.ticket.hide)
         except ModemRefused as error:
             self.feed(logic.DialRefused(error.cause, str(error)))
+        except ModemUnsure as error:
+            # The hang-up that follows finds out whether the module still does what it is told.
+            self.feed(logic.DialUnsure(str(error)))
         except (ModemError, TimeoutError) as error:
             self._dial_broke(error)
         else:
@@ -495,8 +500,10 @@ class LiveCall:
         driver = self.line.driver
         for _ in range(HANG_UP_TRIES):
             await driver.hang_up(cause)
+            ended = self.tools.clock.monotonic()
             if not await driver.in_call():
-                self._note("released")
+                # The question takes its time too, which is none of the talk.
+                self._note("released", ended)
                 return
         raise ModemError("the module holds a call that it was told to end")
 

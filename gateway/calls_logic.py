@@ -22,6 +22,9 @@ from simrack.wire.causes import Cause
 from simrack.wire.channel import ChannelState
 from simrack.wire.messages import Side
 
+#: In X-Simrack-Refusal: the called party may be rung already, so that no other candidate may be tried.
+UNSURE = "unsure"
+
 EarlyMedia = Literal["auto", "always", "never"]
 
 #: Digits as 27.007 6.2 dials them; nothing else may reach the AT port, where `;` or CR would end the command.
@@ -62,6 +65,13 @@ class DialRefused:
     """The module answered ATD (or ATA) with an error."""
 
     cause: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class DialUnsure:
+    """Nobody can tell what became of the dial command: the called party may be rung."""
+
     text: str
 
 
@@ -122,9 +132,10 @@ class Expired:
 
 @dataclass(frozen=True, slots=True)
 class ModuleLost:
-    """The module vanished or hangs."""
+    """The module vanished or hangs; `dialled` when it had been told to dial, so that the far end may ring."""
 
     text: str
+    dialled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +153,7 @@ class OnHook:
 
 
 Event = (
-    DialTaken | DialRefused | Alerting | Answered | Held | Released | RingIn | VoiceHeard | LegAnswered | LegGone
+    DialTaken | DialRefused | DialUnsure | Alerting | Answered | Held | Released | RingIn | VoiceHeard | LegAnswered | LegGone
     | Expired | ModuleLost | Ordered | OnHook
 )  # fmt: skip
 
@@ -318,6 +329,8 @@ def _ways_out(call: Call, event: Event) -> Step | None:
             blame: Side = "rack" if cause == Cause.TEMPORARY_FAILURE else "called"
             # The module's own words hold its dial command.
             return _leave(call, End(cause, text, blame, causes.name(cause)), leg=True)
+        case DialUnsure(text=text):
+            return _leave(call, End(Cause.TEMPORARY_FAILURE, text, "rack", "dial unsure"), leg=True, refusal=UNSURE)
         case LegGone(cause=cause, text=text):
             who: Side = "calling" if call.direction == "out" else "called"
             return _leave(call, End(cause, text, who), leg=False)
@@ -325,9 +338,10 @@ def _ways_out(call: Call, event: Event) -> Step | None:
             return _leave(call, _expired(call, timer), leg=True)
         case Ordered(cause=cause, text=text, said=said):
             return _leave(call, End(cause, text, "rack", said), leg=True)
-        case ModuleLost(text=text):
+        case ModuleLost(text=text, dialled=dialled):
             # The reason names ports and files of this box, which are no sender's business.
-            return _finish(call, End(Cause.TEMPORARY_FAILURE, text, "rack", "module lost"), leg=True)
+            end = End(Cause.TEMPORARY_FAILURE, text, "rack", "module lost")
+            return _finish(call, end, leg=True, refusal=UNSURE if dialled else "")
         case RingIn() if call.direction == "out" and call.phase in (Phase.BEGUN, Phase.TAKEN):
             return _glare(call)
     return None
@@ -359,20 +373,20 @@ def _leg_action(call: Call, end: End, refusal: str = "") -> Action:
     return Refuse(causes.sip_of(end.cause), end.cause, said, refusal)
 
 
-def _leave(call: Call, end: End, *, leg: bool) -> Step:
+def _leave(call: Call, end: End, *, leg: bool, refusal: str = "") -> Step:
     """End a call whose module may still hold it."""
     actions: list[Action] = [Show(S.RELEASING)]
     if leg:
-        actions.append(_leg_action(call, end))
+        actions.append(_leg_action(call, end, refusal))
     actions.append(HangUp(_to_module(call, end)))
     return replace(call, phase=Phase.ENDING, end=end), tuple(actions)
 
 
-def _finish(call: Call, end: End, *, leg: bool) -> Step:
+def _finish(call: Call, end: End, *, leg: bool, refusal: str = "") -> Step:
     """End a call whose module has none any more."""
     actions: tuple[Action, ...] = (Show(S.RELEASING),)
     if leg:
-        actions = (*actions, _leg_action(call, end))
+        actions = (*actions, _leg_action(call, end, refusal))
     return replace(call, phase=Phase.ENDED, end=end, on_hook=True), actions
 
 

@@ -133,7 +133,9 @@ class Transcript:
                 await asyncio.sleep(0.001)
 
     async def line(self, text: str) -> None:
-        await self.put(b"\r\n" + text.encode("latin-1") + b"\r\n")
+        """Put out a line of its own accord, but never in the middle of another one."""
+        async with self._writing:
+            await self.put(b"\r\n" + text.encode("latin-1") + b"\r\n")
 
     async def received(self, pattern: str, count: int = 1) -> None:
         """Wait until the driver has sent `count` commands that fit."""

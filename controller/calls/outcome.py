@@ -30,7 +30,8 @@ def try_next(failed: Failed, *, early_media: bool) -> bool:
 
     Once a 183 with SDP went to the sender, another answer SDP would break RFC 6337 3.1.
     """
-    if early_media:
+    # "unsure": the box can't tell whether the called party is rung already.
+    if early_media or failed.headers.get("x-simrack-refusal", "") == "unsure":
         return False
     return failed.no_response or causes.rerouteable(failed.cause)
 
@@ -48,6 +49,17 @@ def after_failure(failed: Failed) -> End:
     side: Side = "called" if row is not None and row.blame == "called" else "rack"
     status = failed.status if failed.status >= 400 else causes.sip_of(failed.cause)
     return End("failed", failed.cause, failed.text, side, status)
+
+
+def refusal_of_offer(status: int) -> int:
+    """What who offered a new session hears when the other side did not take it.
+
+    488 stands for what concerns the other leg alone (credentials, its dialog); 408 becomes 504, because a 408 to a
+    re-INVITE would end the call (RFC 3261 12.2.1.2).
+    """
+    if status == 408:
+        return 504
+    return status if status in (415, 486, 488, 491, 500, 503, 504, 600, 603, 606) else 488
 
 
 def all_taken() -> End:

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from simrack.drivers.at.command import AtCommand, Priority, masked
-from simrack.drivers.at.errors import AtAborted, AtGone, AtRefused, AtSilent, AtTimeout
+from simrack.drivers.at.errors import AtAborted, AtError, AtGone, AtRefused, AtSilent, AtTimeout
 from simrack.drivers.at.framing import Framer, Line, Prompt, Token
 from simrack.drivers.at.port import ByteStream
 from simrack.drivers.at.result import CALL_ENDS, Final, Kind, parse_final
@@ -134,6 +134,9 @@ class Chat:
         self._stale: AtCommand | None = None
         self._listeners: list[Listener] = []
         self._lost = ""
+        self._out = False
+        #: Lines that no module means to say: octets beyond printable ASCII.
+        self.noise = 0
         stream.attach(self._received, self._ended)
 
     @property
@@ -158,16 +161,24 @@ class Chat:
         """
         wanted = AtCommand(command) if isinstance(command, str) else command
         await self._turns.take(priority)
+        self._out = False
         try:
             if self._stale is not None:
                 await self._resync()
-            return await self._exchange(wanted)
+            return await self._answered(wanted)
+        except AtError as error:
+            error.sent = self._out
+            raise
+        finally:
+            self._turns.give()
+
+    async def _answered(self, command: AtCommand) -> Answer:
+        try:
+            return await self._exchange(command)
         except TimeoutError:
             self.timeouts += 1
             await self._resync()
-            raise AtTimeout(f"{masked(wanted.text)}: no answer in {wanted.timeout_s:g} s") from None
-        finally:
-            self._turns.give()
+            raise AtTimeout(f"{masked(command.text)}: no answer in {command.timeout_s:g} s") from None
 
     async def synchronise(self) -> None:
         """Bring port and module into step; raises AtSilent when nothing answers."""
@@ -207,6 +218,7 @@ class Chat:
         self._framer.prompting = bool(command.body)
         try:
             async with asyncio.timeout(command.timeout_s):
+                self._out = True
                 self._send(command.text)
                 if command.body:
                     await self._send_body(flight)
@@ -280,6 +292,7 @@ class Chat:
                 flight.prompted.set_result(None)
             return
         self._trace("<", token.text)
+        self.noise += not (token.text.isascii() and token.text.isprintable())
         if token.body:
             self._trace("<", f"<{len(token.body)} characters>")
         if self._echo(token.text):

@@ -6,6 +6,9 @@ from simrack.drivers.at.result import Final
 class AtError(Exception):
     """An exchange at an AT port did not end with OK."""
 
+    #: The command had left before it went wrong: the module may have done it.
+    sent = False
+
 
 class AtRefused(AtError):
     """The module answered with an error result; asking again gives the same."""

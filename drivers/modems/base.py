@@ -143,6 +143,10 @@ class ModemSilent(ModemError):
     """No answer within the command's time, even after resynchronising; the recovery ladder comes next."""
 
 
+class ModemUnsure(ModemError):
+    """A dial command went out and nobody can tell what became of it: the called party may be rung."""
+
+
 class NotAllowed(ModemError):
     """The command is not on the driver's allow-list; no role passes it."""
 

@@ -6,11 +6,13 @@ import pytest
 from drivers_bench import Begin
 from drivers_transcript import Way
 
+from simrack.drivers.at import chat
 from simrack.drivers.modems.base import (
     AudioFlow,
     CallProgress,
     CardChanged,
     ModemRefused,
+    ModemUnsure,
     NetworkChanged,
     Progress,
 )
@@ -104,6 +106,55 @@ async def test_hide_is_asked_for_in_the_dial_itself(bench: Begin) -> None:
         with pytest.raises(ModemRefused):
             await module.driver.dial(NUMBER, hide=hide)
         assert module.module.matching("ATD*")[-1] == f"ATD{NUMBER}{suffix};"
+
+
+@pytest.fixture
+def quick_fate(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quectel_driver.QuectelDriver, "dial_s", 0.2)
+    monkeypatch.setattr(generic_driver, "GHOST_S", 0.01)
+
+
+@every_way
+async def test_a_dial_whose_answer_is_lost_goes_on_if_the_module_has_the_call(
+    bench: Begin, way: Way, quick_fate: None
+) -> None:
+    """Else the next candidate would ring the called party a second time."""
+    module = await bench("ec25_dial_answer_lost", way)
+    await module.driver.dial(NUMBER)
+    await module.progress(DIALLING)
+    assert not module.module.matching("AT+QHUP=*")
+
+
+async def test_a_dial_that_came_to_nothing_is_refused_only_once_that_is_proved(
+    bench: Begin, quick_fate: None
+) -> None:
+    """Two lists without a call and without garbage; then the next candidate may be tried."""
+    module = await bench("ec25_dial_came_to_nothing")
+    with pytest.raises(ModemRefused) as refused:
+        await module.driver.dial(NUMBER)
+    assert refused.value.cause == 41
+    assert len(module.module.matching("AT+CLCC")) >= 4
+
+
+@pytest.mark.parametrize("name", ["ec25_dial_in_garbage", "ec25_dial_error_and_call"])
+async def test_a_dial_that_nobody_can_tell_of_is_unsure(bench: Begin, name: str, quick_fate: None) -> None:
+    """Else the called party is rung twice, by two SIMs."""
+    module = await bench(name)
+    with pytest.raises(ModemUnsure):
+        await module.driver.dial(NUMBER)
+
+
+async def test_a_module_that_falls_silent_at_the_dial_leaves_it_unsure(
+    bench: Begin, quick_fate: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have dialled before it fell silent."""
+    monkeypatch.setattr(chat, "RESYNC_ANSWER_S", 0.05)
+    module = await bench("ec25_dial_in_garbage")
+    dial = asyncio.create_task(module.driver.dial(NUMBER))
+    await module.module.received("ATD*")
+    module.module.deaf = True
+    with pytest.raises(ModemUnsure):
+        await dial
 
 
 @pytest.mark.parametrize("number", ["", "+", "*100#", "123;+EGMR=1", "12\r34", "abc", "1" * 21])

@@ -595,6 +595,34 @@ async def test_garbage_from_one_module_disturbs_no_other_call(rig: Rig) -> None:
     await rig.part()
 
 
+async def test_a_dial_whose_answer_is_lost_rings_the_called_party_once(rig: Rig) -> None:
+    number = await rig.lab.number(behaviour="tone", tone_hz=700)
+    await rig.lab.fault(1, "answer_lost")
+    dialog = rig.call(number)
+    assert await rig.final(dialog) == 200
+    dialog.again("BYE")
+    await rig.part()
+    rows = await rig.lab.ask("GET", "/ledger/calls")
+    assert len([row for row in rows if row["called"] == number]) == 1
+
+
+async def test_garbage_at_the_dial_never_makes_the_controller_ring_the_called_party_again(rig: Rig) -> None:
+    """The module has dialled, and nobody can read what it says of it."""
+    number = await rig.lab.number(behaviour="no_answer")
+    await rig.lab.fault(1, "garbage", duration_s=60)
+    dialog = rig.call(number)
+    await until(lambda: dialog.final, "final answer", 25)
+    assert dialog.final
+    assert (dialog.final.status, dialog.final.cause) == (503, 41)
+    assert dialog.final.headers["x-simrack-refusal"] == "unsure"
+    await rig.lab.ask("DELETE", "/faults")
+    rows = await rig.lab.ask("GET", "/ledger/calls")
+    assert len([row for row in rows if row["called"] == number]) == 1
+    await until(lambda: rig.state() is S.READY, "ready", 30)
+    await rig.lab.on_hook()
+    assert (await rig.part()).attempt == f"attempt{rig.attempts}"
+
+
 async def test_commands_reach_the_channel(rig: Rig) -> None:
     commander = Commander(rig.centre, "test", CLOCK, IDS)
 

@@ -118,6 +118,7 @@ class Driver(ModemDriver):
         self.told.append("close")
         if not self.dialled.done():
             self.dialled.set_exception(ModemError("port closed"))
+            self.dialled.exception()  # nobody may have dialled
 
 
 class Leg:

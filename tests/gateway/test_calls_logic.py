@@ -16,6 +16,7 @@ from simrack.gateway.calls_logic import (
     Call,
     DialRefused,
     DialTaken,
+    DialUnsure,
     EarlyMedia,
     EndLeg,
     Event,
@@ -109,6 +110,16 @@ def test_a_call_that_fails_tells_the_sender_the_right_cause(
     assert [(r.status, r.cause) for r in refusals] == [(status, cause)]
     assert call.end is not None
     assert (call.end.cause, call.end.side) == (cause, side)
+
+
+@pytest.mark.parametrize(
+    "events",
+    [[DialUnsure("garbage")], [ModuleLost("unplugged", dialled=True)], [DialTaken(), ModuleLost("silent", dialled=True)]],
+)
+def test_a_call_that_may_be_ringing_is_not_handed_to_another_channel(events: list[Event]) -> None:
+    """The called party would be rung twice."""
+    _, actions = play(Call(), *events)
+    assert [action.refusal for action in actions if isinstance(action, Refuse)] == ["unsure"]
 
 
 @pytest.mark.parametrize("sign", [RingIn(), DialRefused(44, "the module has a call")])

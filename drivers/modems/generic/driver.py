@@ -20,6 +20,7 @@ from simrack.drivers.modems.base import (
     LeftOver,
     ModemError,
     ModemRefused,
+    ModemUnsure,
     Progress,
     Sheet,
 )
@@ -38,6 +39,11 @@ ON_HOOK_S = 3.0
 ON_HOOK_POLL_S = 0.2
 # A dial that was given up may still come to life; it is looked for once more after this.
 GHOST_S = 1.0
+# A list of calls proves that a dial came to nothing if no garbage came with it; so often it is asked for one
+# that does.
+FATE_LOOKS = 4
+# The second one is for a call that the list shows late.
+FATE_PROOFS = 2
 # +CEER is answered at once; the record should not wait for a module that does not.
 CEER_S = 1.0
 RESET_S = 2.0
@@ -177,11 +183,34 @@ class GenericDriver(ServedDriver):
                 raise self._modem_error(error) from error
             raise
         except AtError as error:
-            self.view.failed()
             self._given_up = True
-            self._spawn(self._look_for_ghost, 0.0)
-            raise self._modem_error(error) from error
+            if not (error.sent and await self._was_taken(error)):
+                self.view.failed()
+                self._spawn(self._look_for_ghost)
+                raise self._modem_error(error) from error
         self._do(self.view.taken())
+
+    async def _was_taken(self, error: AtError) -> bool:
+        """Find out what became of a dial whose answer never came, by two lists that no garbage came with.
+
+        Raises:
+            ModemUnsure: the module says nothing that could be believed.
+        """
+        proofs = 0
+        try:
+            for _ in range(FATE_LOOKS):
+                noise = self._chat.noise
+                if self.view.state is not None or any(row.outgoing for row in await self._voice_rows()):
+                    return True
+                proofs += self._chat.noise == noise
+                if proofs == FATE_PROOFS:
+                    return False
+                await asyncio.sleep(GHOST_S)
+        except ModemError as silence:
+            self.view.taken()
+            raise ModemUnsure(f"{error}; {silence}") from silence
+        self.view.taken()
+        raise ModemUnsure(f"{error}; garbage on the port")
 
     async def _outstanding(self, command: AtCommand) -> None:
         """Send a command that ends in a call, so that `hang_up` knows while it is outstanding."""
@@ -199,6 +228,9 @@ class GenericDriver(ServedDriver):
         rows = await self._voice_rows() if self._can_list else ()
         if any(row.outgoing for row in rows):
             await self.hang_up()
+            if error.final.kind is Kind.ERROR:
+                # It may have rung: not the rest of a call that the network refused, but one that goes on.
+                raise ModemUnsure(f"{error}: and yet it had a call")
         elif rows:
             # Every way to hang up would end the call that came first, too.
             self._do(self.view.listing(rows))
