@@ -578,6 +578,8 @@ class LiveCall:
             cause=end.cause,
             cause_text=end.text,
             side=end.side,
+            # A module that was lost in the call may have held it for longer than anybody here can tell.
+            estimated=self.lost and moments.dialled is not None,
             early_media=self.state.opened,
             media=figures,
             at_log=tuple(self._at_log),
