@@ -2,20 +2,24 @@
 
 Everything here is idempotent where its caller may have to try again: a commit whose answer was lost must not
 make a second record, and a box repeats an event until it is acknowledged.
+
+A call's statements are made once, below: making one anew costs ten times what running it does (docs/performance.md).
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Table, delete, insert, select, update
+from sqlalchemy import Table, bindparam, delete, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection, Row
+from sqlalchemy.sql.dml import Insert
 
 from simrack.controller.calls.ports import Dialogs, Finished, OpenCall
 from simrack.controller.models import AlarmRow, AttemptRow, RecordRow
-from simrack.controller.routing.explanation import shorten
+from simrack.controller.routing.explanation import stored_text
 from simrack.controller.store import tables as t
 from simrack.controller.store.errors import StoreRefused
 from simrack.controller.store.queries import AT_LOG, LADDER
@@ -27,12 +31,35 @@ LOST_CAUSE = 41
 LOST_SIP = 503
 
 
+_OPEN = insert(t.open_call)
+_TELL = insert(t.call_story)
+_CLOSE = (
+    delete(t.open_call)
+    .where(t.open_call.c.call == bindparam("ended"))
+    .returning(t.open_call.c.sip_call_id, t.open_call.c.from_tag)
+)
+_ATTEMPT = select(t.attempt.c.call, t.attempt.c.number, t.attempt.c.part).where(t.attempt.c.attempt == bindparam("of"))
+_WAITING = select(*t.box_event_seen.primary_key.columns, t.box_event_seen.c.body).where(
+    t.box_event_seen.c.attempt == bindparam("of"), t.box_event_seen.c.body.is_not(None)
+)
+_TAKEN = (
+    update(t.box_event_seen)
+    .where(*(column == bindparam(f"of_{column.name}") for column in t.box_event_seen.primary_key.columns))
+    .values(body=None)
+)
+
+
+@cache
+def _once(dialect: str, table: Table) -> Insert:
+    kind = postgresql if dialect == "postgresql" else sqlite
+    # SQLAlchemy keeps an INSERT's count only where it is told to.
+    statement: Insert = kind.insert(table).on_conflict_do_nothing().execution_options(preserve_rowcount=True)
+    return statement
+
+
 def insert_once(connection: Connection, table: Table, values: Mapping[str, Any]) -> bool:
     """Insert a row unless its key stands already; tells whether it was new."""
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    statement = dialect.insert(table).values(**values).on_conflict_do_nothing()
-    # SQLAlchemy keeps an INSERT's count only where it is told to.
-    return connection.execute(statement, execution_options={"preserve_rowcount": True}).rowcount == 1
+    return connection.execute(_once(connection.dialect.name, table), values).rowcount == 1
 
 
 def open_call(connection: Connection, call: OpenCall, run: str) -> None:
@@ -43,7 +70,7 @@ def open_call(connection: Connection, call: OpenCall, run: str) -> None:
         "called_received": call.called, "calling": call.calling, "called": call.called,
         "ingress": call.ingress, "started": call.started,
     }  # fmt: skip
-    connection.execute(insert(t.open_call).values(**values))
+    connection.execute(_OPEN, values)
 
 
 def connected(connection: Connection, call: str, dialogs: Dialogs) -> None:
@@ -65,9 +92,7 @@ def connected(connection: Connection, call: str, dialogs: Dialogs) -> None:
 def finish(connection: Connection, finished: Finished) -> bool:
     """Open row out, record in; False when the record stood already (a repeated try)."""
     record = finished.record
-    left = select(t.open_call.c.sip_call_id, t.open_call.c.from_tag).where(t.open_call.c.call == record.call)
-    dialog = connection.execute(left).first()
-    connection.execute(delete(t.open_call).where(t.open_call.c.call == record.call))
+    dialog = connection.execute(_CLOSE, {"ended": record.call}).first()
     values = _record_values(record)
     if dialog is not None:
         values |= {"sip_call_id": dialog.sip_call_id, "from_tag": dialog.from_tag}
@@ -75,17 +100,27 @@ def finish(connection: Connection, finished: Finished) -> bool:
         values["config_version"] = finished.explanation.config_version
     if not insert_once(connection, t.cdr, values):
         return False
-    explanation = shorten(finished.explanation) if finished.explanation is not None else None
     told = {
         "call": record.call,
-        "explanation": explanation.model_dump_json(exclude_defaults=True) if explanation else None,
+        "explanation": stored_text(finished.explanation) if finished.explanation is not None else None,
         "ladder": LADDER.dump_json(finished.ladder).decode(),
     }
-    connection.execute(insert(t.call_story).values(**told))
+    connection.execute(_TELL, told)
     for attempt in finished.attempts:
-        insert_once(connection, t.attempt, _attempt_values(record.call, attempt))
-        _settle(connection, attempt.attempt, estimated=record.estimated)
+        _keep_attempt(connection, record, attempt)
     return True
+
+
+def _keep_attempt(connection: Connection, record: RecordRow, attempt: AttemptRow) -> None:
+    """Insert an attempt together with the box's part of it, where that waits already."""
+    values = _attempt_values(record.call, attempt)
+    part = _take_waiting(connection, attempt.attempt)
+    if part is not None:
+        values |= _part_of_attempt(part)
+    if not insert_once(connection, t.attempt, values) and part is not None:
+        connection.execute(update(t.attempt).where(t.attempt.c.attempt == attempt.attempt).values(**_part_of_attempt(part)))
+    if part is not None and record.estimated and attempt.number == record.attempts:
+        _complete(connection, record.call, part)
 
 
 def take_event(connection: Connection, event: BoxEvent, received: datetime) -> bool:
@@ -98,33 +133,34 @@ def take_event(connection: Connection, event: BoxEvent, received: datetime) -> b
         "attempt": part.attempt if part else None, "body": body.model_dump_json(),
     })  # fmt: skip
     if new and part is not None:
-        _settle(connection, part.attempt, estimated=True)
+        _settle(connection, part.attempt)
     return new
 
 
-def _settle(connection: Connection, attempt: str, *, estimated: bool) -> None:
+def _settle(connection: Connection, attempt: str) -> None:
     """Put the box's part of an attempt in its row once both are there, and empty the event's body."""
-    seen, rows = t.box_event_seen.c, t.attempt.c
-    waits = connection.execute(
-        select(seen.box, seen.boot, seen.seq, seen.body).where(
-            seen.attempt == attempt, seen.body.is_not(None)
-        )
-    ).first()
-    row = connection.execute(select(rows.call, rows.number, rows.part).where(rows.attempt == attempt)).first()
-    if waits is None or row is None:
+    row = connection.execute(_ATTEMPT, {"of": attempt}).first()
+    if row is None:
         return
-    key = (seen.box == waits.box) & (seen.boot == waits.boot) & (seen.seq == waits.seq)
-    connection.execute(update(t.box_event_seen).where(key).values(body=None))
-    if row.part:
+    part = _take_waiting(connection, attempt)
+    if part is None or row.part:
         return
-    part = CallPart.model_validate_json(waits.body)
-    connection.execute(update(t.attempt).where(rows.attempt == attempt).values(**_part_of_attempt(part)))
-    if estimated and row.number == _last_attempt(connection, row.call):
+    connection.execute(update(t.attempt).where(t.attempt.c.attempt == attempt).values(**_part_of_attempt(part)))
+    # The attempt that carried the call is the last one tried.
+    if row.number == _last_attempt(connection, row.call):
         _complete(connection, row.call, part)
 
 
+def _take_waiting(connection: Connection, attempt: str) -> CallPart | None:
+    """The part of an attempt that waits for its row; its event is emptied."""
+    waits = connection.execute(_WAITING, {"of": attempt}).first()
+    if waits is None:
+        return None
+    connection.execute(_TAKEN, {"of_box": waits.box, "of_boot": waits.boot, "of_seq": waits.seq})
+    return CallPart.model_validate_json(waits.body)
+
+
 def _last_attempt(connection: Connection, call: str) -> int | None:
-    """The attempt that carried the call is the last one tried."""
     return connection.execute(select(t.cdr.c.attempts).where(t.cdr.c.call == call)).scalar()
 
 

@@ -1,8 +1,8 @@
 """The controller's one writer: a thread with one connection, and group commit.
 
-Coroutines hand over small jobs; the thread runs all that wait in one transaction, each in a savepoint of its
-own, and commits once, so that one flush to disk serves many calls. A job that the database refuses fails
-alone; when the database itself fails, every job of the transaction fails with `StoreDown`.
+Coroutines hand over small jobs; the thread runs all that wait in one transaction and commits once, so that one
+flush to disk serves many calls. When one of them can't be done, all are done again, each in a savepoint of its own:
+a job that the database refuses fails alone. When the database itself fails, every job fails with `StoreDown`.
 """
 
 import asyncio
@@ -169,8 +169,7 @@ class Writer:
         while (job := self._jobs.get()) is not None:
             batch = [job, *self._waiting()]
             self._commit(batch)
-            for done in batch:
-                _hand_over(done)
+            _hand_over(batch)
         self._engine.dispose()
 
     def _waiting(self) -> Iterable[_Job]:
@@ -186,15 +185,35 @@ class Writer:
 
     def _commit(self, batch: Sequence[_Job]) -> None:
         try:
-            with self._engine.begin() as connection:
-                for job in batch:
-                    _run(job, connection)
+            if not self._together(batch):
+                self._apart(batch)
         except DBAPIError as error:
             # The transaction is gone, and with it what the jobs before had done.
             down = StoreDown(f"the database can't be written: {error.orig}")
             log.error("the database can't be written", error=str(error.orig), jobs=len(batch))
             for job in batch:
                 job.error = down
+
+    def _together(self, batch: Sequence[_Job]) -> bool:
+        """All of them or none; False when one can't be done and nothing was."""
+        try:
+            with self._engine.begin() as connection:
+                for job in batch:
+                    job.result = job.work(connection)
+        except IntegrityError:
+            return False
+        except DBAPIError:
+            raise
+        except Exception as error:  # noqa: BLE001 - not swallowed: it comes again when the jobs are done apart
+            log.debug("a job failed; its neighbours are done apart from it", error=repr(error))
+            return False
+        return True
+
+    def _apart(self, batch: Sequence[_Job]) -> None:
+        """Each in a savepoint of its own, so that one that fails leaves the others."""
+        with self._engine.begin() as connection:
+            for job in batch:
+                _run(job, connection)
 
 
 def _run(job: _Job, connection: Connection) -> None:
@@ -212,8 +231,15 @@ def _run(job: _Job, connection: Connection) -> None:
         job.error = error
 
 
-def _hand_over(job: _Job) -> None:
-    if job.loop.is_closed():
-        log.warning("the loop is closed", error=str(job.error or ""))
+def _hand_over(batch: Sequence[_Job]) -> None:
+    """Tell everybody who waits, with one wake-up of the loop."""
+    loop = batch[0].loop
+    if loop.is_closed():
+        log.warning("the loop is closed", errors=[str(job.error) for job in batch if job.error])
         return
-    job.loop.call_soon_threadsafe(job.settle)
+    loop.call_soon_threadsafe(_settle, batch)
+
+
+def _settle(batch: Sequence[_Job]) -> None:
+    for job in batch:
+        job.settle()
