@@ -28,7 +28,7 @@ log = structlog.get_logger(__name__)
 TIME_EVERY_S = 10.0
 #: Facts stored in one transaction; a transaction should stay under 50 ms.
 MOST_TOGETHER = 40
-#: While the database is down facts stay unacknowledged; the boxes keep them.
+#: While the database is down facts wait here, once each, and unacknowledged; the boxes keep them.
 RETRY_S = 1.0
 #: A frozen broker must not hold up an orderly end; its last will says the same.
 FAREWELL_S = 2.0
@@ -57,6 +57,7 @@ class FleetLink:
         self._bus, self._fleet, self._store = bus, fleet, store
         self._clock, self._stamp, self._on_part, self._taken = clock, stamp, on_part, taken
         self._events: asyncio.Queue[BoxEvent] = asyncio.Queue()
+        self._waiting: set[tuple[str, str, int]] = set()  # what a box sends again while it waits here
         self.sip = ""
         self.software = ""
         self.config_version = 0
@@ -131,7 +132,10 @@ class FleetLink:
         if topics.box_of(topic) != event.box:
             log.error("a box speaks for another", topic=topic, box=event.box)
             return
-        self._events.put_nowait(event)
+        key = (event.box, event.boot, event.seq)
+        if key not in self._waiting:
+            self._waiting.add(key)
+            self._events.put_nowait(event)
 
     async def _take_events(self) -> None:
         while True:
@@ -139,6 +143,7 @@ class FleetLink:
             while len(waiting) < MOST_TOGETHER and not self._events.empty():
                 waiting.append(self._events.get_nowait())
             events = await self._stored(waiting)
+            self._waiting.difference_update((event.box, event.boot, event.seq) for event in waiting)
             self._taken(len(events))
             # A double may be handed over again: a call takes the part of an attempt once.
             for event in events:
@@ -147,20 +152,20 @@ class FleetLink:
             await self._acknowledge(events)
 
     async def _stored(self, events: Sequence[BoxEvent]) -> Sequence[BoxEvent]:
-        """Store facts; returns those that are on disk. The boxes send the others again."""
-        try:
-            await self._store.take_events(events)
-        except StoreRefused as error:
-            if len(events) > 1:
-                # One that the database refuses must not hold up its neighbours for ever.
-                return [event for one in events for event in await self._stored([one])]
-            log.error("the database refuses a fact", box=events[0].box, seq=events[0].seq, error=str(error))
-            return []
-        except StoreError as error:
-            log.warning("facts wait for the database", count=len(events), error=str(error))
-            await asyncio.sleep(RETRY_S)
-            return []
-        return events
+        """Store facts, however long it takes: those behind them must not come first. Returns what is on disk."""
+        while True:
+            try:
+                await self._store.take_events(events)
+                return events
+            except StoreRefused as error:
+                if len(events) > 1:
+                    # One that the database refuses must not hold up its neighbours for ever.
+                    return [event for one in events for event in await self._stored([one])]
+                log.error("the database refuses a fact", box=events[0].box, seq=events[0].seq, error=str(error))
+                return []
+            except StoreError as error:
+                log.warning("facts wait for the database", count=len(events), error=str(error))
+                await asyncio.sleep(RETRY_S)
 
     async def _acknowledge(self, events: Iterable[BoxEvent]) -> None:
         for box, ranges in acknowledgements(events).items():
