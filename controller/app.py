@@ -13,6 +13,7 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,13 +24,15 @@ from simrack.controller.alarms.board import AlarmBoard
 from simrack.controller.alarms.watch import Watch
 from simrack.controller.calls.banfile import BanFile
 from simrack.controller.calls.commands import Action, Args, CommandDesk, CommandRefused, text_of
-from simrack.controller.calls.desk import Desk
+from simrack.controller.calls.desk import EARLIER_S, Desk
 from simrack.controller.calls.guard import Guard, GuardLimits
 from simrack.controller.calls.metrics import Metrics
+from simrack.controller.calls.ports import LeftCall
+from simrack.controller.calls.resumed import resumable
 from simrack.controller.calls.services import CallLimits, Feed, Services
 from simrack.controller.config.files import Configuration, import_file
 from simrack.controller.config.rows import EMPTY
-from simrack.controller.fleet.history import keys_of, usage_from_records
+from simrack.controller.fleet.history import recent_keys, usage_from_records
 from simrack.controller.fleet.link import FleetLink, will
 from simrack.controller.fleet.state import Fleet
 from simrack.controller.routing.current import Routing
@@ -40,7 +43,7 @@ from simrack.controller.store.migrate import Migrated, migrate
 from simrack.controller.store.queries import Queries
 from simrack.controller.store.writer import Writer
 from simrack.sip.digest import Digest
-from simrack.sip.legs import Dial, DialogIds, IncomingLeg, Invite, OutgoingLeg, Rejection
+from simrack.sip.legs import Dial, DialogIds, IncomingLeg, Invite, Leg, OutgoingLeg, Rejection
 from simrack.sip.ports import Address, Door
 from simrack.sip.stack import Admission, SipStack
 from simrack.wire.causes import Cause
@@ -75,6 +78,9 @@ class CallStack(Protocol):
 
     def dial(self, dial: Dial) -> OutgoingLeg:
         """Place a call."""
+
+    def adopt(self, dialog: DialogIds, answer: str = "") -> Leg:
+        """A connected leg from stored identifiers."""
 
     def release(self, dialog: DialogIds, cause: int, text: str = "") -> None:
         """Send a BYE from stored identifiers."""
@@ -118,9 +124,15 @@ class Controller:
         self.make_bus = make_bus or (lambda name, last: MqttBus(settings.mqtt.url, name, will=last))
         self.limits = limits or CallLimits()
         self.stopping = asyncio.Event()
+        self.handing_over = False
 
     def stop(self) -> None:
-        """End soon, in order."""
+        """End soon, in order, and all calls with their records."""
+        self.stopping.set()
+
+    def hand_over(self) -> None:
+        """End soon, and leave the answered calls to the next run."""
+        self.handing_over = True
         self.stopping.set()
 
     async def run(self, ready: Callable[[dict[str, Any]], None]) -> None:
@@ -154,7 +166,7 @@ class _Rooms:
         self._board = AlarmBoard(store, self._bus, self._clock, self._stamp)
         self._feed = Feed(self._bus)
         self._routing = Routing(EMPTY)
-        self._left: tuple[DialogIds, ...] = ()
+        self._left: tuple[LeftCall, ...] = ()
         self._stack = self._sip_stack()
         self._desk = self._make_desk(boot)
         self._bans = BanFile(self._settings.data, self._desk.guard.bans, self._clock)
@@ -197,7 +209,7 @@ class _Rooms:
             try:
                 await self._open(stack, ready)
                 await self._owner.stopping.wait()
-                await self._desk.stop(STOP_WITHIN_S)
+                await self._desk.stop(STOP_WITHIN_S, hand_over=self._owner.handing_over)
                 await calls
                 await self._link.farewell()
             finally:
@@ -209,7 +221,7 @@ class _Rooms:
         await self._wait_for_broker()
         await self._stack.start()
         stack.push_async_callback(self._stack.stop)
-        self._end_left_over()
+        self._go_on()
         said: dict[str, Any] = {"ready": True, "sip": "{}:{}".format(*self._stack.address)}
         if self._settings.metrics.listen:
             page = MetricsPage(self._metrics.registry, parse_address(self._settings.metrics.listen))
@@ -220,13 +232,15 @@ class _Rooms:
             await self._link.publish()
         ready(said)
 
-    def _end_left_over(self) -> None:
-        """Say BYE on both legs of calls that a crash left open: their records tell that they are over."""
-        for dialog in self._left:
-            try:
-                self._stack.release(dialog, Cause.TEMPORARY_FAILURE, "controller restarted")
-            except ValueError as error:
-                log.warning("a call of an earlier run can't be ended", error=str(error))
+    def _go_on(self) -> None:
+        """Resume the answered calls that an earlier run has left; what can't be resumed is ended on both legs."""
+        self._desk.resume([left for left in self._left if _goes_on(left)], self._stack)
+        for left in self._left:
+            if left.dialogs is None or _goes_on(left):
+                continue
+            for dialog in (left.dialogs.sender_leg, left.dialogs.box_leg):
+                if dialog.complete:
+                    self._stack.release(dialog, Cause.TEMPORARY_FAILURE, "controller restarted")
 
     async def _wait_for_broker(self) -> None:
         connected = asyncio.Event()
@@ -255,15 +269,22 @@ class _Rooms:
         await asyncio.to_thread(queries.close)
         self._board.resume({alarm.cause: alarm.severity for alarm in alarms})
         self._board.set("store-damaged", active=damaged is not None, detail=str(damaged))
-        self._left = await self._store.left_dialogs()
-        left = await self._store.close_left_over()
-        if left:
-            log.warning("calls of an earlier run were closed as lost", calls=len(left))
-            self._desk.remember(await asyncio.to_thread(keys_of, url, left))
+        await self._take_stock(url, now)
         self._fleet.load_usage(await asyncio.to_thread(usage_from_records, url, now), now)
         await self._bans.load()
         await self._first_config()
         self._link.config_version, self._link.software = self._routing.version, self._owner.software
+
+    async def _take_stock(self, url: str, now: datetime) -> None:
+        """Sort what earlier runs have left open: answered calls go on, the others are closed as lost."""
+        self._left = await self._store.left_calls()
+        resumed = frozenset(left.open.call for left in self._left if _goes_on(left))
+        closed = await self._store.close_left_over(resumed)
+        if self._left:
+            log.warning("an earlier run has left calls open", go_on=len(resumed), closed_as_lost=len(closed))
+        # Whoever missed our answer repeats its INVITE over several restarts of ours, if need be.
+        recent = await asyncio.to_thread(recent_keys, url, now - timedelta(seconds=EARLIER_S))
+        self._desk.remember(recent | {left.key for left in self._left})
 
     async def _first_config(self) -> None:
         try:
@@ -406,6 +427,14 @@ class _Rooms:
         return {"address": address}
 
 
+def _goes_on(left: LeftCall) -> bool:
+    try:
+        resumable(left)
+    except ValueError:
+        return False
+    return True
+
+
 def _ip_address(text: str) -> str:
     """An address in the one way in which sources are written. Raises `CommandRefused`."""
     try:
@@ -452,6 +481,8 @@ async def _serve(
 ) -> None:
     controller = Controller(settings, SystemClock(), SystemIds(), software=software)
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, controller.stop)
+    on_term = controller.hand_over if settings.on_stop == "hand-over" else controller.stop
+    loop.add_signal_handler(signal.SIGTERM, on_term)
+    loop.add_signal_handler(signal.SIGINT, controller.stop)
+    loop.add_signal_handler(signal.SIGUSR1, controller.hand_over)
     await controller.run(ready)

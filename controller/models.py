@@ -103,6 +103,34 @@ class AttemptRow(_Stored):
     media: MediaFigures | None = None
 
 
+class KeptCall(_Stored):
+    """What stands in the open row of an answered call beside its dialogs, so that a later run can go on with it.
+
+    `..._ms` count from the INVITE; `monotonic` is the clock of durations when `answered_ms` was read. SDP is kept
+    with one character per octet.
+    """
+
+    dialled: str = ""
+    box_sip: tuple[str, int] = ("", 0)
+    max_call_s: int = 0
+    number: int = 1  # of the attempt that was answered
+    begun_ms: int = 0
+    attempt_started: datetime
+    progress_ms: int | None = None
+    alerting: datetime | None = None
+    alerting_ms: int | None = None
+    answered_ms: int = 0
+    monotonic: float | None = None
+    presented: str = ""
+    sender_sdp: str = ""
+    box_sdp: str = ""
+    answer: str = ""  # the 200 to the sender, repeated until its ACK comes
+    explanation: Explanation | None = None
+    ladder: tuple[LadderLine, ...] = ()
+    tried: tuple[AttemptRow, ...] = ()
+    marks: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class RecordRow:
     """One CDR as lists show it. Durations in ms."""

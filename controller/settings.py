@@ -5,6 +5,7 @@ database; `import` names a file that is put there at start when it changed.
 """
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
@@ -36,6 +37,8 @@ class ControllerSettings(Section):
     database: str
     data: Path = Path()
     import_: Path | None = Field(default=None, alias="import")
+    #: What SIGTERM does with answered calls: end them, or leave them to a successor. SIGUSR1 always leaves them.
+    on_stop: Literal["end", "hand-over"] = "end"
     mqtt: MqttSettings = MqttSettings()
     sip: SipSettings = SipSettings()
     metrics: MetricsSettings = MetricsSettings()

@@ -125,6 +125,9 @@ class SimSender(SimLeg):
     def progress(self, sdp: bytes) -> None:
         self.note("183")
 
+    def answer_text(self, sdp: bytes) -> str:
+        return f"SIP/2.0 200 OK\r\n\r\n{sdp.decode()}"
+
     def answer(self, sdp: bytes, headers: Headers = ()) -> None:
         if self.ended:
             return
@@ -187,6 +190,11 @@ class MemoryStore:
         self._check()
         self.dialogs[call] = dialogs
         self.journal.append("store:dialogs")
+
+    async def take_over(self, call: str, dialogs: Dialogs) -> None:
+        self._check()
+        self.dialogs[call] = dialogs
+        self.journal.append("store:taken-over")
 
     async def finish(self, finished: Finished) -> None:
         self._check()

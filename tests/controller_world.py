@@ -134,6 +134,12 @@ class Box:
         )  # fmt: skip
         await self.bus.publish(topics.channel_state(self.name, channel), message.encode(), retain=True)
 
+    async def carry(self, dialog: Dialog) -> None:
+        """Report the call of a dialog on its channel."""
+        assert dialog.invite is not None
+        fields = dialog.invite.headers
+        await self.report(int(fields["x-simrack-channel"]), ChannelState.ACTIVE, fields["x-simrack-attempt"])
+
     async def invited(self) -> Dialog:
         """The next INVITE, answered 100."""
         async with asyncio.timeout(5):

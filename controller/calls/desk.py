@@ -3,11 +3,13 @@
 import asyncio
 import zlib
 from collections import Counter
+from collections.abc import Iterable
 from datetime import timedelta
 
 import structlog
 
-from simrack.controller.calls.call import BoxGone, Call, Order
+from simrack.controller.calls.call import Call
+from simrack.controller.calls.conversation import BoxGone, Conversation, Order
 from simrack.controller.calls.guard import BY_HAND, FAILURES, FLOOD, Guard, Heard
 from simrack.controller.calls.incoming import IncomingCall
 from simrack.controller.calls.ingress import (
@@ -19,8 +21,9 @@ from simrack.controller.calls.ingress import (
     Stranger,
     enter,
 )
-from simrack.controller.calls.ports import Senders
+from simrack.controller.calls.ports import Adopter, LeftCall, Senders
 from simrack.controller.calls.record import address_text
+from simrack.controller.calls.resumed import ResumedCall
 from simrack.controller.calls.services import Services
 from simrack.controller.fleet.state import BoxChange
 from simrack.sip.legs import IncomingLeg, Invite, Rejection
@@ -28,7 +31,7 @@ from simrack.wire.causes import Cause
 from simrack.wire.messages import CallPart
 
 log = structlog.get_logger(__name__)
-AnyCall = Call | IncomingCall
+AnyCall = Conversation | IncomingCall
 #: After an overload a sender comes back no sooner than the burst is over, and not all of its calls in one second.
 RETRY_AFTER_S, RETRY_SPREAD_S = 5, 6
 #: An INVITE is repeated for 32 s (RFC 3261, timer B); twice that covers a slow start.
@@ -48,7 +51,7 @@ class Desk:
         self._on, self._senders, self._digest, self.guard = services, senders, digest, guard
         self._calls: dict[str, AnyCall] = {}
         self._group: asyncio.TaskGroup | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], AnyCall] = {}
         self._stop = asyncio.Event()
         self._empty = asyncio.Event()
         self._empty.set()
@@ -146,7 +149,7 @@ class Desk:
     def hang_up(self, call: str, actor: str) -> bool:
         """End a call because a person wants it; False when there is none of this id."""
         found = self._calls.get(call)
-        if not isinstance(found, Call):
+        if not isinstance(found, Conversation):
             return False
         found.hang_up(Order(f"hung up by {actor}", mark="hung-up", cause=Cause.NORMAL))
         return True
@@ -160,22 +163,42 @@ class Desk:
         """Know calls of an earlier run by (sender, Call-ID, From tag), whose INVITEs may still be repeated."""
         self._earlier, self._earlier_until = keys, self._on.clock.monotonic() + EARLIER_S
 
+    def resume(self, left: Iterable[LeftCall], stack: Adopter) -> None:
+        """Go on with answered calls of an earlier run; at once after the stack has started, before it reads."""
+        for call in left:
+            self._begin(ResumedCall(self._on, call, stack))
+
     def drain(self) -> None:
         """Take no new calls; those in progress go on."""
         self._draining = True
 
-    async def stop(self, within_s: float) -> None:
-        """End all calls, with their records, within a time; then give up what is left."""
+    async def stop(self, within_s: float, *, hand_over: bool = False) -> None:
+        """End all calls, with their records, within a time; then give up what is left.
+
+        With `hand_over` those that are answered are left as they are: their open rows stay, nothing is sent, and
+        the next run goes on with them.
+        """
         self.drain()
         for call in self._calls.values():
-            if isinstance(call, Call):
+            if isinstance(call, Conversation) and not (hand_over and call.speaking):
                 call.hang_up(Order("controller stops", mark="controller-stopped"))
+        if hand_over:
+            await self._wait_for_the_rest(within_s)
+            return
         try:
             async with asyncio.timeout(within_s):
                 await self._empty.wait()
         except TimeoutError:
             # Their open rows stay on disk and are closed at the next start.
             log.warning("calls were left open", calls=len(self._calls))
+        self._stop.set()
+
+    async def _wait_for_the_rest(self, within_s: float) -> None:
+        """Until only calls are left that speak; then let go of them."""
+        waiting = [task for task, call in self._tasks.items() if not (isinstance(call, Conversation) and call.speaking)]
+        if waiting:
+            await asyncio.wait(waiting, timeout=within_s)
+        log.info("answered calls are left to the next run", calls=len(self._calls))
         self._stop.set()
 
     # --- the door -----------------------------------------------------------------------------------------
@@ -289,8 +312,8 @@ class Desk:
         self._empty.clear()
         self._on.metrics.in_progress.set(len(self._calls))
         task = self._group.create_task(self._serve(call), name=f"call-{call.id}")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[task] = call
+        task.add_done_callback(lambda done: self._tasks.pop(done, None))
 
     async def _serve(self, call: AnyCall) -> None:
         try:
@@ -319,5 +342,5 @@ class Desk:
         if change.kind not in ("unreachable", "replaced"):
             return
         for call in self._calls.values():
-            if isinstance(call, Call):
-                call.box_gone(BoxGone(change.box, dead=change.kind == "replaced"))
+            if isinstance(call, Conversation):
+                call.box_gone(BoxGone(change.box, dead=change.kind == "replaced", boot=change.boot))

@@ -1,5 +1,6 @@
 """The signalling ladder of one call: who told whom what, in milliseconds since the INVITE came in."""
 
+from collections.abc import Iterable
 from datetime import datetime
 
 from simrack.controller.models import Actor, LadderLine
@@ -11,12 +12,12 @@ MOST_LINES = 200
 
 
 class Ladder:
-    """Collects the arrows of one call."""
+    """Collects the arrows of one call; one of an earlier run begins with its lines, so long after the INVITE."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, lines: Iterable[LadderLine] = (), begun_ms: int = 0) -> None:
         self._clock = clock
-        self._zero = clock.monotonic()
-        self._lines: list[LadderLine] = []
+        self._zero = clock.monotonic() - begun_ms / 1000
+        self._lines: list[LadderLine] = list(lines)
 
     def ms(self) -> int:
         """Milliseconds since the call came in."""

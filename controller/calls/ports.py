@@ -6,10 +6,10 @@ from datetime import datetime
 from typing import Literal, Protocol
 
 from simrack.controller.fleet.view import FleetView
-from simrack.controller.models import AttemptRow, Explanation, LadderLine, RecordRow
+from simrack.controller.models import AttemptRow, Explanation, KeptCall, LadderLine, RecordRow
 from simrack.controller.routing.decision import CallFacts, Decision
-from simrack.sip.legs import Dial, DialogIds, OutgoingLeg
-from simrack.wire.messages import BoxEvent
+from simrack.sip.legs import Dial, DialogIds, Leg, OutgoingLeg
+from simrack.wire.messages import BoxEvent, CallPart
 
 Direction = Literal["out", "in"]
 
@@ -40,6 +40,26 @@ class Dialogs:
     plan: str
     sender_leg: DialogIds
     box_leg: DialogIds
+    iccid: str = ""
+    pattern: str = ""
+    calling: str = ""  # as presented
+    called: str = ""  # E.164
+    box_boot: str = ""  # the run of the box that carries the call
+    kept: KeptCall | None = None  # the rest of what a later run needs
+
+
+@dataclass(frozen=True, slots=True)
+class LeftCall:
+    """An open row of an earlier run. `dialogs` None: it was not answered. `part`: the box's word, if it is on disk."""
+
+    open: OpenCall
+    dialogs: Dialogs | None = None
+    part: CallPart | None = None
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What tells one call from another."""
+        return self.open.sender, self.open.call_id, self.open.from_tag
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +81,9 @@ class CallStore(Protocol):
     async def connected(self, call: str, dialogs: Dialogs) -> None:
         """Complete the open row before the sender hears 200."""
 
+    async def take_over(self, call: str, dialogs: Dialogs) -> None:
+        """Make an earlier run's open row this run's, with the dialogs as they are now."""
+
     async def finish(self, finished: Finished) -> None:
         """Delete the open row; insert record, attempts, explanation and ladder."""
 
@@ -80,6 +103,13 @@ class Dialler(Protocol):
 
     def dial(self, dial: Dial) -> OutgoingLeg:
         """Place a call; its progress comes as events."""
+
+
+class Adopter(Protocol):
+    """The part of the SIP stack that goes on with calls of an earlier run."""
+
+    def adopt(self, dialog: DialogIds, answer: str = "") -> Leg:
+        """A connected leg from stored identifiers; with `answer` that 200 is repeated until its ACK."""
 
 
 class Senders(Protocol):

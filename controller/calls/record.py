@@ -8,7 +8,7 @@ from simrack.controller.calls.attempt import Attempt
 from simrack.controller.calls.ladder import Ladder
 from simrack.controller.calls.outcome import End
 from simrack.controller.calls.ports import Finished, OpenCall
-from simrack.controller.models import Explanation, RecordRow
+from simrack.controller.models import AttemptRow, Explanation, RecordRow
 from simrack.sip.legs import Invite
 
 #: Talk time at the network and at the sender may differ by this much without a mark (architecture: clocks).
@@ -38,6 +38,7 @@ class History:
     presented: str = ""
     explanation: Explanation | None = None
     attempts: list[Attempt] = field(default_factory=list)
+    tried: tuple[AttemptRow, ...] = ()  # attempts of an earlier run that failed
     marks: list[str] = field(default_factory=list)
 
     def mark(self, word: str) -> None:
@@ -74,9 +75,9 @@ def build(history: History) -> Finished:
             history.ladder.add_part(attempt.part, attempt.number, attempt.begun_ms)
     return Finished(
         record=record,
-        explanation=_explained(history),
+        explanation=explained(history),
         ladder=history.ladder.lines(),
-        attempts=tuple(attempt.row() for attempt in history.attempts),
+        attempts=(*history.tried, *(attempt.row() for attempt in history.attempts)),
     )
 
 
@@ -118,8 +119,9 @@ def _record(history: History) -> RecordRow:
         egress=address_text(carrier.candidate.sip) if carrier else "",
         codec=part.media.codec if part else "",
         mos=part.media.mos if part else None,
-        attempts=len(history.attempts),
-        estimated=carrier is not None and carrier.lacks_part,
+        attempts=len(history.tried) + len(history.attempts),
+        # A box that was restarted in the call can only guess at what it missed.
+        estimated=carrier is not None and (carrier.lacks_part or (part is not None and part.estimated)),
         marks=tuple(_marks(history, talk_network - talk_sender)),
     )
 
@@ -166,14 +168,14 @@ def _side(history: History) -> Literal["called", "calling", "rack"]:
 
 def _marks(history: History, difference_ms: int) -> list[str]:
     marks = list(history.marks)
-    if len(history.attempts) > 1:
+    if len(history.tried) + len(history.attempts) > 1:
         marks.append("rerouted")
     if abs(difference_ms) > DIFFERS_MS:
         marks.append("talk-differs")
     return marks
 
 
-def _explained(history: History) -> Explanation | None:
+def explained(history: History) -> Explanation | None:
     """The explanation with what became of each candidate."""
     told = history.explanation
     if told is None or not history.attempts:

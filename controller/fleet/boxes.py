@@ -28,6 +28,15 @@ class Run:
     online: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the fleet knows of one attempt on one channel."""
+
+    online: bool  # the run that carried it is alive, or else any run of its box
+    other_run: bool = False  # the run that carried it has gone and another serves
+    carries: bool | None = None  # whether the channel's report names the attempt; None: no report
+
+
 @dataclass(slots=True)
 class BoxState:
     """All that is known of one box."""
@@ -71,6 +80,16 @@ class BoxState:
             run.online and run is not self.current and now - run.heard < TWIN_FORGET_S
             for run in self.runs.values()
         )
+
+    def seen(self, channel: int, attempt: str, boot: str) -> Seen:
+        """Whether the box carries an attempt; `boot` is the run that it was given to ("": not known)."""
+        mine = self.runs.get(boot)
+        run = mine if mine is not None and mine.online else self.current
+        if run is None or not run.online:
+            return Seen(online=False)
+        report = self.reports.get(run.boot, {}).get(channel)
+        carries = None if report is None else report.call is not None and report.call.attempt == attempt
+        return Seen(online=True, other_run=bool(boot) and run.boot != boot, carries=carries)
 
     @property
     def channels(self) -> dict[int, ChannelReport]:

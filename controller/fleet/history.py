@@ -1,6 +1,5 @@
-"""What the records tell a controller that starts: the SIMs' counters, and the calls that a crash left open."""
+"""What the records tell a controller that starts: the SIMs' counters, and the calls whose INVITEs may still be repeated."""
 
-from collections.abc import Sequence
 from datetime import datetime
 
 from sqlalchemy import func, select
@@ -41,11 +40,11 @@ def usage_from_records(url: str, now: datetime) -> dict[str, SimUsage]:
         engine.dispose()
 
 
-def keys_of(url: str, calls: Sequence[str]) -> frozenset[tuple[str, str, str]]:
-    """(sender, Call-ID, From tag) of recorded calls: what tells one call from another. Blocks."""
+def recent_keys(url: str, since: datetime) -> frozenset[tuple[str, str, str]]:
+    """(sender, Call-ID, From tag) of the calls that ended since a moment: what tells one call from another. Blocks."""
     engine = read_engine(url)
     columns = t.cdr.c
-    statement = select(columns.sender, columns.sip_call_id, columns.from_tag).where(columns.call.in_(calls))
+    statement = select(columns.sender, columns.sip_call_id, columns.from_tag).where(columns.ended >= since)
     try:
         with engine.connect() as connection:
             return frozenset(

@@ -16,9 +16,11 @@ class Load:
         self._begun: deque[tuple[float, str]] = deque()
         self._rate: Counter[str] = Counter()
 
-    def begin(self, sender: str, now: float) -> None:
-        """A call of `sender` came in."""
+    def begin(self, sender: str, now: float, *, resumed: bool = False) -> None:
+        """A call of `sender` came in, or (`resumed`) goes on from an earlier run, whose beginning is long over."""
         self._senders[sender] += 1
+        if resumed:
+            return
         self._begun.append((now, sender))
         self._rate[sender] += 1
 

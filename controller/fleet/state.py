@@ -11,7 +11,7 @@ from typing import Literal
 
 import structlog
 
-from simrack.controller.fleet.boxes import BoxState
+from simrack.controller.fleet.boxes import BoxState, Seen
 from simrack.controller.fleet.load import Load
 from simrack.controller.fleet.reservations import Reservations
 from simrack.controller.fleet.usage import SimUsage, Usage
@@ -150,6 +150,11 @@ class Fleet:
         """The run of a box that is in force; "" for an unknown box."""
         state = self._boxes.get(box)
         return state.current.boot if state and state.current else ""
+
+    def seen(self, box: str, channel: int, attempt: str, boot: str) -> Seen:
+        """What is known of a channel that an attempt of an earlier run of ours held; `boot` is the box's then."""
+        state = self._boxes.get(box)
+        return state.seen(channel, attempt, boot) if state is not None else Seen(online=False)
 
     @property
     def size(self) -> int:

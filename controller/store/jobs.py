@@ -23,12 +23,7 @@ from simrack.controller.routing.explanation import stored_text
 from simrack.controller.store import tables as t
 from simrack.controller.store.errors import StoreRefused
 from simrack.controller.store.queries import AT_LOG, LADDER
-from simrack.sip.legs import DialogIds
 from simrack.wire.messages import BoxEvent, CallPart
-
-# Temporary failure (Q.850): the rack itself lost the call.
-LOST_CAUSE = 41
-LOST_SIP = 503
 
 
 _OPEN = insert(t.open_call)
@@ -81,8 +76,10 @@ def connected(connection: Connection, call: str, dialogs: Dialogs) -> None:
     """
     values = {
         "answered": dialogs.answered, "attempt": dialogs.attempt, "box": dialogs.box,
-        "channel": dialogs.channel, "plan": dialogs.plan, "sender_dialog": asdict(dialogs.sender_leg),
-        "box_dialog": asdict(dialogs.box_leg),
+        "channel": dialogs.channel, "plan": dialogs.plan, "iccid": dialogs.iccid, "pattern": dialogs.pattern,
+        "calling": dialogs.calling, "called": dialogs.called, "box_boot": dialogs.box_boot,
+        "kept": dialogs.kept.model_dump_json(exclude_defaults=True) if dialogs.kept is not None else None,
+        "sender_dialog": asdict(dialogs.sender_leg), "box_dialog": asdict(dialogs.box_leg),
     }  # fmt: skip
     done = connection.execute(update(t.open_call).where(t.open_call.c.call == call).values(**values))
     if done.rowcount != 1:
@@ -165,60 +162,17 @@ def _last_attempt(connection: Connection, call: str) -> int | None:
 
 
 def _complete(connection: Connection, call: str, part: CallPart) -> None:
-    """Put the network's figures in an estimated record: once, because it is not estimated afterwards."""
+    """Put the network's figures in an estimated record: once, because the attempt's row then has its part."""
     columns = t.cdr.c
     values = {
         "talk_network_ms": part.talk_ms, "ring_ms": part.ring_ms, "cause_original": part.cause_text,
         "codec": part.media.codec or columns.codec, "mos": part.media.mos, "iccid": part.iccid or columns.iccid,
-        "imsi": part.imsi or columns.imsi, "dialled": part.number or columns.dialled, "estimated": False,
+        "imsi": part.imsi or columns.imsi, "dialled": part.number or columns.dialled, "estimated": part.estimated,
     }  # fmt: skip
     if part.alerting is not None:
         values["alerting"] = part.alerting
     estimated = (columns.call == call) & columns.estimated
     connection.execute(update(t.cdr).where(estimated).values(**values))
-
-
-def left_dialogs(connection: Connection, run: str) -> tuple[DialogIds, ...]:
-    """Both dialogs of each answered call that an earlier run has left open."""
-    columns = (t.open_call.c.sender_dialog, t.open_call.c.box_dialog)
-    rows = connection.execute(select(*columns).where(t.open_call.c.run != run)).all()
-    return tuple(
-        DialogIds(**{**dialog, "route_set": tuple(dialog["route_set"])}) for row in rows for dialog in row if dialog
-    )
-
-
-def close_left_over(connection: Connection, run: str, now: datetime) -> tuple[str, ...]:
-    """Close the open calls of earlier runs as lost by the rack; returns their ids."""
-    rows = connection.execute(select(t.open_call).where(t.open_call.c.run != run)).all()
-    for row in rows:
-        finish(connection, Finished(_lost(row, now), None, (), _lost_attempt(row, now)))
-    return tuple(row.call for row in rows)
-
-
-def _lost(row: Row[Any], now: datetime) -> RecordRow:
-    talk = int((now - row.answered).total_seconds() * 1000) if row.answered else 0
-    return RecordRow(
-        call=row.call, direction=row.direction, sender=row.sender, calling_received=row.calling_received,
-        calling=row.calling, called_received=row.called_received, called=row.called, dialled="",
-        started=row.started, alerting=None, answered=row.answered, ended=now, setup_ms=0, ring_ms=0,
-        talk_network_ms=0, talk_sender_ms=max(0, talk), outcome="answered" if row.answered else "failed",
-        cause=LOST_CAUSE, cause_original="controller restarted", side="rack", sip_status=200 if row.answered else LOST_SIP,
-        refusal="", box=row.box, channel=row.channel, iccid=row.iccid, imsi="", plan=row.plan,
-        pattern=row.pattern, ingress=row.ingress, egress="", codec="", mos=None,
-        attempts=1 if row.attempt else 0, estimated=True, marks=("lost",),
-    )  # fmt: skip
-
-
-def _lost_attempt(row: Row[Any], now: datetime) -> tuple[AttemptRow, ...]:
-    """The attempt that carried it, so that the box's part still finds the record."""
-    if not row.attempt:
-        return ()
-    return (
-        AttemptRow(
-            attempt=row.attempt, number=1, box=row.box, channel=row.channel or 0, iccid=row.iccid or "",
-            started=row.started, ended=now, cause=LOST_CAUSE, cause_text="controller restarted", outcome="answered",
-        ),
-    )  # fmt: skip
 
 
 def open_alarm(

@@ -71,6 +71,10 @@ open_call = Table(
     # Dialog identifiers of both legs (sip.legs.DialogIds as JSON), there before 200 is passed on.
     Column("sender_dialog", JSON),
     Column("box_dialog", JSON),
+    # The run of the box that carries it, and what else a later run of the controller goes on with
+    # (controller.models.KeptCall as JSON).
+    _text("box_boot"),
+    Column("kept", Text),
     UniqueConstraint("sender", "sip_call_id", "from_tag"),
 )
 

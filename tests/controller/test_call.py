@@ -18,7 +18,8 @@ from controller_sim import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simrack.controller.calls.call import BoxGone, Call, Order
+from simrack.controller.calls.call import Call
+from simrack.controller.calls.conversation import BoxGone, Order
 from simrack.controller.models import RecordRow, Refusal
 from simrack.sip.legs import (
     Connected,

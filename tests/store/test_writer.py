@@ -6,6 +6,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -23,8 +24,8 @@ from store.values import (
     some_dialogs,
 )
 
-from simrack.controller.calls.ports import Finished
-from simrack.controller.models import CheckStep, Dropped, Explanation, RecordFilter
+from simrack.controller.calls.ports import Finished, LeftCall
+from simrack.controller.models import CheckStep, Dropped, Explanation, KeptCall, RecordFilter
 from simrack.controller.store.errors import StoreDown, StoreRefused
 from simrack.controller.store.queries import Queries
 from simrack.controller.store.writer import Writer
@@ -197,9 +198,9 @@ async def test_calls_of_an_earlier_run_are_closed_as_lost(
         await before.connected("old", some_dialogs())
     await writer.open_call(an_open_call("mine"))
     clock.now = NOW + timedelta(seconds=60)
-    assert await writer.left_dialogs() == (some_dialogs().sender_leg, some_dialogs().box_leg)
+    assert await writer.left_calls() == (LeftCall(an_open_call("old"), some_dialogs()),)
     assert await writer.close_left_over() == ("old",)
-    assert await writer.left_dialogs() == ()
+    assert await writer.left_calls() == ()
     assert [row.call for row in (await ask(queries.open_calls))] == ["mine"]
     (row,) = (await ask(queries.records, RecordFilter())).rows
     assert (row.cause, row.side, row.estimated, row.talk_sender_ms) == (41, "rack", True, 60000)
@@ -207,6 +208,38 @@ async def test_calls_of_an_earlier_run_are_closed_as_lost(
     await writer.take_events([a_part_event("old", "a1")])
     (row,) = (await ask(queries.records, RecordFilter())).rows
     assert (row.talk_network_ms, row.estimated) == (29950, False), "the box's part completes it"
+
+
+@pytest.mark.stack
+async def test_answered_call_of_an_earlier_run_comes_back_whole(
+    url: str, writer: Writer, clock: FixedClock, queries: Queries
+) -> None:
+    """What is lost here is missing in the record of every call that a restart falls into."""
+    kept = KeptCall(
+        dialled="0222", box_sip=("10.0.0.1", 5060), max_call_s=3600, number=2, begun_ms=7, attempt_started=NOW,
+        progress_ms=900, alerting=NOW, alerting_ms=900, answered_ms=4000, monotonic=12.5, presented="+4930111",
+        sender_sdp="v=0\r\n", box_sdp="v=0\r\n\u00e9", answer="SIP/2.0 200 OK\r\n\r\n", marks=("rerouted",),
+        explanation=finished().explanation, ladder=finished().ladder, tried=(an_attempt("a0"),),
+    )  # fmt: skip
+    dialogs = replace(some_dialogs(), iccid="89", pattern="+49", calling="+1", called="+2", box_boot="b1", kept=kept)
+    async with Writer(url, clock, "run-1") as before:
+        await before.open_call(an_open_call("old"))
+        await before.connected("old", dialogs)
+        await before.open_call(an_open_call("rings"))
+        await before.take_events([a_part_event("old", "a1")])
+    old, rings = await writer.left_calls()
+    assert (old.open, old.dialogs) == (an_open_call("old"), dialogs)
+    assert old.part is not None
+    assert old.part.talk_ms == 29950
+    assert rings == LeftCall(an_open_call("rings"))
+    assert await writer.close_left_over(frozenset({"old"})) == ("rings",)
+    later = replace(dialogs, sender_leg=replace(dialogs.sender_leg, local_cseq=1002))
+    await writer.take_over("old", later)
+    assert await writer.left_calls() == (), "it is this run's now"
+    async with Writer(url, clock, "run-3") as after:
+        assert [left.dialogs for left in await after.left_calls()] == [later]
+    with pytest.raises(StoreRefused, match="no open row"):
+        await writer.take_over("rings", later)
 
 
 @pytest.mark.stack

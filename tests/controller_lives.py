@@ -1,0 +1,183 @@
+"""A controller that dies and starts again between a sender and a box that both live on.
+
+A death closes the ports of that incarnation first, so that no `finally` of it can do anything any more: nothing
+is sent, nothing is written; then its tasks are dropped.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from controller_sim import until
+from controller_world import NUMBER, Box, peer_at, place, settings_for
+from gateway_sip import Controller as Peer
+from gateway_sip import Dialog, sdp_of
+
+from simrack.controller.app import Controller, Parts
+from simrack.controller.calls.services import CallLimits
+from simrack.controller.models import RecordFilter, RecordRow, Story
+from simrack.controller.store.queries import Queries
+from simrack.controller.store.writer import Writer
+from simrack.sip.stack import SipStack
+from simrack.wire.mqtt import Commander, MemoryBroker, MemoryBus
+from simrack.wire.ports import Clock, SystemClock, SystemIds
+
+ANSWER = sdp_of(("127.0.0.1", 20000), kinds="0 101")
+
+
+@dataclass
+class Lives:
+    """One address, one database, one controller after the other."""
+
+    folder: Path
+    broker: MemoryBroker
+    sender: Peer
+    box: Box
+    web: MemoryBus
+    clock: Clock = field(default_factory=SystemClock)
+    port: int = 0
+    limits: CallLimits = field(default_factory=lambda: CallLimits(part_s=1.0))
+    app: Controller | None = None
+    stack: SipStack | None = None
+    store: Writer | None = None
+    #: What a test does to each new store before anybody uses it.
+    prepare: Callable[[Writer], None] = lambda _store: None
+    _task: asyncio.Task[None] | None = None
+    _bus: MemoryBus | None = None
+
+    @property
+    def sip(self) -> tuple[str, int]:
+        return "127.0.0.1", self.port
+
+    async def start(self) -> None:
+        settings = settings_for(self.folder, listen=f"127.0.0.1:{self.port}")
+        said: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        parts = Parts(make_stack=self._make_stack, make_store=self._make_store)
+        self.app = Controller(
+            settings, self.clock, SystemIds(), self._make_bus, limits=self.limits, parts=parts
+        )
+        self._task = asyncio.create_task(self.app.run(said.set_result))
+        self._task.add_done_callback(lambda _task: said.cancel())
+        await asyncio.wait({said})
+        if self._task.done():
+            self._task.result()
+        self.port = int(said.result()["sip"].rpartition(":")[2])
+
+    def shut_ports(self) -> None:
+        """From here on nothing of this incarnation reaches anybody."""
+        assert self.stack is not None
+        assert self.store is not None
+        assert self._bus is not None
+        self.stack._engine.close()
+        self.store._stopped = True
+        self._bus.cut()
+
+    async def die(self) -> None:
+        """Kill it: no farewell, no BYE, no record."""
+        self.shut_ports()
+        assert self._task is not None
+        self._task.cancel()
+        await asyncio.wait({self._task})
+        assert self.store is not None
+        self.store._jobs.put(None)
+        await asyncio.to_thread(self.store._thread.join)
+        self._task = None
+
+    async def die_and_rise(self) -> None:
+        await self.die()
+        await self.start()
+
+    async def stop(self, *, hand_over: bool = False) -> None:
+        if self._task is None:
+            return
+        assert self.app is not None
+        if hand_over:
+            self.app.hand_over()
+        else:
+            self.app.stop()
+        await self._task
+        self._task = None
+
+    def invite(self, number: str = NUMBER) -> Dialog:
+        return place(self.sender, self.sip, number, "", sdp_of(("127.0.0.1", 4000)))
+
+    async def speaking(self) -> tuple[Dialog, Dialog]:
+        """An answered call: the sender's dialog and the box's. The box has reported it."""
+        call = self.invite()
+        at_box = await self.box.invited()
+        assert at_box.invite is not None
+        at_box.respond(at_box.invite, 180, "Ringing")
+        at_box.respond(at_box.invite, 200, "OK", body=ANSWER)
+        await until(lambda: call.final is not None and call.final.status == 200, "the answer")
+        await self.box.carry(at_box)
+        return call, at_box
+
+    async def record(self, count: int = 1) -> RecordRow:
+        """The newest record, once there are `count` and no call is open."""
+        queries = Queries(f"sqlite:///{self.folder / 'simrack.db'}")
+        try:
+            for _ in range(1000):
+                page = await asyncio.to_thread(queries.records, RecordFilter())
+                if page.total >= count and not await asyncio.to_thread(queries.open_calls):
+                    assert page.total == count, "one call, one record"
+                    return page.rows[0]
+                await asyncio.sleep(0.01)
+        finally:
+            queries.close()
+        raise AssertionError(f"no {count} records")
+
+    async def records(self) -> tuple[RecordRow, ...]:
+        """All records, newest first."""
+        queries = Queries(f"sqlite:///{self.folder / 'simrack.db'}")
+        try:
+            return (await asyncio.to_thread(queries.records, RecordFilter())).rows
+        finally:
+            queries.close()
+
+    async def story(self, call: str) -> Story:
+        queries = Queries(f"sqlite:///{self.folder / 'simrack.db'}")
+        try:
+            story = await asyncio.to_thread(queries.story, call)
+        finally:
+            queries.close()
+        assert story is not None
+        return story
+
+    def _make_stack(self, **arguments: Any) -> SipStack:
+        self.stack = SipStack(**arguments)
+        return self.stack
+
+    def _make_store(self, url: str, clock: Clock, run: str) -> Writer:
+        self.store = Writer(url, clock, run)
+        self.prepare(self.store)
+        return self.store
+
+    def _make_bus(self, name: str, last: tuple[str, bytes]) -> MemoryBus:
+        self._bus = self.broker.bus(name, will=last)
+        return self._bus
+
+    def commander(self) -> Commander:
+        return Commander(self.web, "web", SystemClock(), SystemIds())
+
+
+@asynccontextmanager
+async def lives(folder: Path, **more: Any) -> AsyncIterator[Lives]:
+    """Start the first controller; stop the last one in order at the end."""
+    broker = MemoryBroker()
+    sender, box_peer = await peer_at("127.0.0.2"), await peer_at("127.0.0.1")
+    box_bus, web = broker.bus("box"), broker.bus("web")
+    on = Lives(folder, broker, sender, Box(box_bus, box_peer), web, **more)
+    tasks = [asyncio.create_task(bus.run()) for bus in (box_bus, web)]
+    try:
+        await on.start()
+        yield on
+        await on.stop()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        sender.close()
+        box_peer.close()
