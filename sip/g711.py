@@ -8,6 +8,8 @@ import math
 import warnings
 from array import array
 from collections.abc import Sequence
+from functools import cache
+from operator import add, mul
 
 with warnings.catch_warnings():
     warnings.filterwarnings("ignore", message="'audioop' is deprecated", category=DeprecationWarning)
@@ -64,15 +66,24 @@ def mix(one: bytes, other: bytes) -> bytes:
 
 
 def ramp(pcm: bytes, start: float, end: float) -> bytes:
-    """Multiply by a factor that goes linearly from `start` to `end`."""
+    """Multiply by a factor that goes linearly from `start` to `end`, both within 0 and 1."""
     samples = array("h", pcm)
     step = (end - start) / max(1, len(samples))
-    return array("h", [int(s * (start + step * i)) for i, s in enumerate(samples)]).tobytes()
+    return array("h", map(int, map(mul, samples, (start + step * i for i in range(len(samples)))))).tobytes()
+
+
+@cache
+def _fade(count: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Weights of the old and the new piece."""
+    up = tuple(i / count for i in range(count))
+    return tuple(1 - value for value in up), up
 
 
 def cross_fade(old: bytes, new: bytes) -> bytes:
     """Go from `old` to `new` over their common length."""
-    return mix(ramp(old, 1.0, 0.0), ramp(new, 0.0, 1.0))
+    down, up = _fade(len(old) // WIDTH)
+    both = map(add, map(mul, array("h", old), down), map(mul, array("h", new), up))
+    return array("h", map(int, both)).tobytes()
 
 
 def best_lag(history: bytes, probe: int, shortest: int, longest: int) -> int:
@@ -158,4 +169,7 @@ def resample(pcm: bytes, old: int, new: int) -> bytes:
 
 def samples_of(values: Sequence[float]) -> bytes:
     """Round and clip numbers to PCM."""
-    return array("h", [max(-32768, min(32767, round(v))) for v in values]).tobytes()
+    try:
+        return array("h", map(round, values)).tobytes()
+    except OverflowError:
+        return array("h", [max(-32768, min(32767, round(v))) for v in values]).tobytes()

@@ -163,18 +163,24 @@ class Bridge:
 
     # What the ticker does
 
-    def tick(self, now: float) -> None:
-        """One step of 20 ms: take what came, play, send, look whether media still flows."""
-        self._ticks += 1
+    def tick(self, now: float, steps: int = 1) -> None:
+        """One step of 20 ms: take what came, play, send, look whether media still flows.
+
+        Steps that are made up after a stall come together: one look at the ports, one write, so that being late costs less, not more.
+        """
         self._now = now
         self._take_rtp(now)
         read = self._take_pcm(now)
-        frames = self._pacer.frames(read)
+        frames = self._pacer.frames(read, steps)
         # While the module is full, voice waits in the jitter buffer, which afterwards sheds the delay unheard.
-        for _ in range(0 if self._audio.paused else frames):
-            self._play()
-        self._send()
-        self._watch(now)
+        if frames > 0 and not self._audio.paused:
+            self._audio.write(b"".join([self._play() for _ in range(frames)]))
+        for _ in range(steps):
+            self._send()
+        if (self._ticks + steps) // FRAMES_PER_S > self._ticks // FRAMES_PER_S:
+            self._port.drain_rtcp()
+        self._ticks += steps
+        self._watch(now, steps * TICK_S)
 
     def _take_rtp(self, now: float) -> None:
         came = 0
@@ -187,8 +193,6 @@ class Bridge:
                 came += self._sort(packet, now)
         if came:
             self._drift_rtp.add(now, self._playout.stamp / self._row.clock)
-        if self._ticks % FRAMES_PER_S == 0:
-            self._port.drain_rtcp()
 
     def _sort(self, packet: rtp.Packet, now: float) -> int:
         """Give a packet to its part; 1 when it was voice."""
@@ -227,21 +231,20 @@ class Bridge:
         self._drift_pcm.add(now, self._capture.samples / self._rate)
         return samples
 
-    def _play(self) -> None:
-        """A frame to the module; a module's uplink must be fed even when nothing is to say."""
+    def _play(self) -> bytes:
+        """A frame for the module; a module's uplink must be fed even when nothing is to say."""
         if not self.chosen.receives:
-            self._audio.write(bytes(self._frame * g711.WIDTH))
-            return
+            return bytes(self._frame * g711.WIDTH)
         pcm = self._playout.pull(self._frame)
         level = self._playout.level if self._playout.speaking else 0
         self._way_in.heard(level)
         self._dead_in.add(level)
         if self._gain_to_module != 1.0:
             pcm = g711.amplify(pcm, self._gain_to_module)
-        self._audio.write(pcm)
         if self._playout.received:
             self._levels_in.add(self._playout.level)
             self._delay_in += (self._playout.delay_ms - self._delay_in) / FRAMES_PER_S
+        return pcm
 
     def _send(self) -> None:
         pcm, real = self._capture.pull(self._frame)
@@ -290,9 +293,9 @@ class Bridge:
             self._packets_out += 1
             self._octets_out += len(payload)
 
-    def _watch(self, now: float) -> None:
-        self._way_in.asked_s += TICK_S * self.chosen.receives
-        self._way_out.asked_s += TICK_S * self.chosen.sends
+    def _watch(self, now: float, passed_s: float) -> None:
+        self._way_in.asked_s += passed_s * self.chosen.receives
+        self._way_out.asked_s += passed_s * self.chosen.sends
         if self.no_media.is_set() or not (self.chosen.sends or self.chosen.receives):
             return
         rtp_gap, pcm_gap = self.gaps(now)

@@ -3,7 +3,7 @@
 Two clocks that differ by 100 ppm drift apart by 60 ms in ten minutes, so that samples must be added or
 removed. Most frames pass untouched; now and then one frame is read as N+k samples and written as N (or the
 other way round) through a windowed-sinc interpolation that starts and ends exactly on samples, so that its
-neighbours join without a step. One sample in 20 ms is a pitch change of 0.6 % for 20 ms, which nobody hears.
+neighbours join without a step. One sample in 5 ms is a pitch change of 2.5 % for 5 ms, which nobody hears.
 """
 
 from array import array
@@ -17,6 +17,7 @@ TAPS = 16
 BEFORE = TAPS // 2 - 1
 AFTER = TAPS // 2
 MOST_STEP = 16  # samples of one frame; only silence takes more than 4
+BEND_MS = 5  # of voice over which one sample is added or removed
 SEAM_MS = 5  # cross-fade where samples are cut out
 
 
@@ -45,6 +46,7 @@ class Elastic:
 
     def __init__(self, rate: int, most: int) -> None:
         self._seam = rate * SEAM_MS // 1000
+        self._bend = rate * BEND_MS // 1000
         self._most = most
         self._pcm = bytearray()
         self._past = bytes(BEFORE * g711.WIDTH)  # samples already taken, for the interpolation
@@ -77,7 +79,7 @@ class Elastic:
         The caller sees to it that so many are there, and for a step those that `allows` wants.
         """
         if step:
-            return self._stretched(count, count + step)
+            return self._stretched(count, step)
         out = bytes(self._pcm[: count * g711.WIDTH])
         self._consume(count)
         return out
@@ -92,11 +94,14 @@ class Elastic:
         self._past = (self._past + self._pcm[max(0, size - keep) : size])[-keep:]
         del self._pcm[:size]
 
-    def _stretched(self, count: int, used: int) -> bytes:
-        line = array("h", self._past + self._pcm[: (used + AFTER + 1) * g711.WIDTH])
-        out = [sum(map(mul, weights, line[i : i + TAPS])) for i, weights in _plan(count, used)]
-        self._consume(used)
-        return g711.samples_of(out)
+    def _stretched(self, count: int, step: int) -> bytes:
+        """Only as much of the frame as the step needs: Python pays for each of these samples."""
+        length = min(count, abs(step) * self._bend)
+        plain = self.take(count - length)
+        line = array("h", self._past + self._pcm[: (length + step + AFTER + 1) * g711.WIDTH])
+        out = [sum(map(mul, weights, line[i : i + TAPS])) for i, weights in _plan(length, length + step)]
+        self._consume(length + step)
+        return plain + g711.samples_of(out)
 
 
 class Regulator:

@@ -12,21 +12,22 @@ class Pacer:
 
     def __init__(self, frame: int) -> None:
         self._frame = frame
-        self._ahead = self._sum = self._ticks = self._came = 0
+        self._ahead = self._sum = self._looks = self._ticks = self._came = 0
         self._base: float | None = None
 
-    def frames(self, read: int) -> int:
-        """Frames to write in this tick, given the samples that the module delivered."""
+    def frames(self, read: int, steps: int = 1) -> int:
+        """Frames to write now, given the samples that the module delivered in so many ticks; 0 or more."""
         self._came += read
-        self._ahead += read - self._frame
+        self._ahead += read - steps * self._frame
         self._sum += self._ahead
-        self._ticks += 1
+        self._looks += 1
+        self._ticks += steps
         if self._ticks < WINDOW:
-            return 1
-        extra = self._judge(self._sum / self._ticks)
-        self._ticks = self._sum = self._came = 0
+            return steps
+        extra = self._judge(self._sum / self._looks)
+        self._looks = self._ticks = self._sum = self._came = 0
         self._ahead -= extra * self._frame
-        return 1 + extra
+        return steps + extra
 
     def _judge(self, mean: float) -> int:
         # A module that was silent for most of the window tells nothing about its clock.

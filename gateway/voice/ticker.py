@@ -55,16 +55,16 @@ class VoiceTicker:
     def calls(self) -> int:
         return len(self._bridges)
 
-    def tick(self) -> None:
-        """One step of all calls; a bridge that fails is closed, its neighbours go on."""
-        self.ticks += 1
+    def tick(self, steps: int = 1) -> None:
+        """One step of all calls, or several that are due; a bridge that fails is closed, its neighbours go on."""
+        self.ticks += steps
         now = self._clock.monotonic()
         for bridge in tuple(self._bridges):
             if bridge.closed:
                 self._bridges.discard(bridge)
                 continue
             try:
-                bridge.tick(now)
+                bridge.tick(now, steps)
             except Exception:
                 log.exception("voice of a call failed", port=bridge.audio.path)
                 bridge.failed.set()
@@ -78,7 +78,8 @@ class VoiceTicker:
             if behind > MOST_CATCH_UP:
                 self.skipped += behind - MOST_CATCH_UP
                 due += (behind - MOST_CATCH_UP) * TICK_S
+                behind = MOST_CATCH_UP
             self.late += behind > 0
-            self.tick()
-            due += TICK_S
+            self.tick(1 + behind)
+            due += (1 + behind) * TICK_S
             await asyncio.sleep(max(0.0, due - self._clock.monotonic()))

@@ -661,6 +661,29 @@ async def test_a_fault_in_a_bridge_is_told_to_its_call(
     assert rig.bridge.closed
 
 
+async def test_ticks_that_are_made_up_together_lose_nothing(
+    make_rig: Callable[..., Rig], tone: Any, clicks: Clicks
+) -> None:
+    """Breaks: a box that stood still for 60 ms clicks, or sends too few packets from then on."""
+    rig, to_module, to_client = make_rig(), tone(730), tone(1120)
+    for turn in range(100):
+        steps = 3 if turn % 10 == 9 else 1
+        for _ in range(steps):
+            rig.client.send(rig.far.encode(to_module.take(160)), rig.port.address)
+            rig.module.speak(to_client.take(160))
+        rig.clock.now += 0.02 * (steps - 1)
+        rig.ticker.tick(steps)
+        rig.module.listen()
+        rig.client.listen()
+        rig.clock.now += 0.02
+    figures = rig.bridge.figures()
+    assert len(rig.client.packets) == rig.ticker.ticks == 120
+    assert len(rig.module.heard) == 120 * 320
+    assert clicks(bytes(rig.module.heard[-50 * 320 :]), 730, -13) == 0
+    assert clicks(rig.at_client()[-50 * 320 :], 1120, -13) == 0
+    assert (figures.to_network.late, figures.to_network.lost) == (0, 0)
+
+
 async def test_the_ticker_keeps_time() -> None:
     """Breaks: voice too fast or too slow, or a stalled box that never catches up."""
     clock = Jumping()
