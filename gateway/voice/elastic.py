@@ -109,7 +109,8 @@ class Regulator:
 
     A margin is how many samples were in hand before a frame was due. The band is wider than one frame,
     because packets and ticks are 20 ms apart and a slow drift shows as a jump of a whole frame; the low edge is
-    one frame and what the interpolation looks ahead, so that the jump itself costs nothing.
+    one frame and what the interpolation looks ahead, so that the jump itself costs nothing. Where margins already
+    spread by a frame the jump is among those seen, and half a frame of the delay is given back.
     """
 
     WINDOW = 100  # frames of a half window; the smallest margin is known over 2 to 4 s
@@ -123,12 +124,15 @@ class Regulator:
     def reset(self) -> None:
         self._smallest: int | None = None
         self._before: int | None = None
+        self._largest = self._largest_before = -self._frame
         self._frames = self._waited = 0
         self.slipped = 0  # samples removed (positive) or added, in sum
 
     def seen(self, margin: int) -> None:
         if self._smallest is None or margin < self._smallest:
             self._smallest = margin
+        if margin > self._largest:
+            self._largest = margin
 
     @property
     def slack(self) -> int | None:
@@ -141,6 +145,7 @@ class Regulator:
         self._frames += 1
         if self._frames % self.WINDOW == 0:
             self._before, self._smallest = self._smallest, None
+            self._largest_before, self._largest = self._largest, -self._frame
         excess = self._excess()
         if not excess:
             return 0
@@ -157,17 +162,24 @@ class Regulator:
             self._smallest -= step
         if self._before is not None:
             self._before -= step
+        self._largest -= step
+        self._largest_before -= step
 
     def _excess(self) -> int:
         slack = self.slack
         if slack is None:
             return 0
-        if slack < self.low:
-            return slack - self.low
+        eased = self._eased(slack)
+        if slack < self.low - eased:
+            return slack - self.low + eased
         # Too much is believed only after a whole window: a late packet may still come.
-        if slack > self.high and self._before is not None:
-            return slack - self.high
+        if slack > self.high - eased and self._before is not None:
+            return slack - self.high + eased
         return 0
+
+    def _eased(self, slack: int) -> int:
+        spread = max(self._largest, self._largest_before) - slack
+        return max(0, min(spread, self._frame)) // 2
 
     def _size(self, excess: int) -> int:
         size = 1 if abs(excess) < self._frame else 2 if abs(excess) < 3 * self._frame else 4
