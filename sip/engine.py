@@ -279,6 +279,14 @@ class Manager(SipTransactionManager):
             t.tout = T2_S
             t.teA = manager_module.Timeout(self.timerA, T2_S, 1, t)
 
+    def timerD(self, t: SipTransaction) -> None:
+        """A second INVITE with the first one's CSeq and tags takes its place in the library's table (fault 10)."""
+        other = self.tserver.get(t.tid)
+        self.tserver[t.tid] = t
+        super().timerD(t)
+        if other is not None and other is not t:
+            self.tserver[other.tid] = other
+
     def timerG(self, t: SipTransaction) -> None:
         t.teG = None
         log.error("an answer with an offer was never acknowledged by us", tid=t.tid)

@@ -79,13 +79,14 @@ def reachable(message: SipMsg, source: Address) -> None:
         if not is_address(nearest.host):
             nearest.host, nearest.port = source
         return
-    if not message.countHFs("contact") or message.countHFs("via") > 1:
+    if not message.countHFs("contact"):
         return
     contact = message.getHFBody("contact")
     if contact.asterisk:
         return
     url = contact.getUrl()
-    if not is_address(url.host) or (ip_address(url.host).is_private and url.host != source[0]):
+    direct = message.countHFs("via") == 1
+    if not is_address(url.host) or (direct and ip_address(url.host).is_private and url.host != source[0]):
         url.host, url.port = source
 
 
@@ -112,7 +113,7 @@ class Stored:
     def of(cls, dialog: DialogIds) -> "Stored":
         """ValueError: identifiers are missing."""
         host, _, port = dialog.remote_address.rpartition(":")
-        if not (dialog.local_tag and dialog.remote_tag and dialog.remote_target and host and port.isdigit()):
+        if not dialog.complete:
             raise ValueError(f"dialog {dialog.call_id!r} has no complete identifiers")
         local = SipFrom(address=SipAddress(url=SipURL(dialog.local_uri)))
         remote = SipTo(address=SipAddress(url=SipURL(dialog.remote_uri)))

@@ -9,9 +9,11 @@ the library can't read it in another way than this check did.
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from email import message_from_bytes
-from email.policy import HTTP
 
+MAX_LINES = 200  # header lines; carriers' INVITEs have at most 60
+MAX_VALUE = 2048  # octets of a From, To or Via line, which are looked at more than once
+MAX_PARTS, MAX_NESTING = 8, 2  # of a multipart body: SDP beside ISUP or a location, in one envelope more
+MAX_VIAS = 70  # each hop adds one and takes one off Max-Forwards, which begins at 70
 MAX_MESSAGE = 16 * 1024  # four times the largest INVITE that carriers are known to send
 ALLOW = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO"
 SUPPORTED: frozenset[str] = frozenset()  # option tags we honour: 100rel, timer and the like are the edge's
@@ -25,11 +27,11 @@ _COMPACT = {
 }  # fmt: skip
 _ONCE = ("from", "to", "call-id", "cseq", "max-forwards", "content-length", "content-type")
 _TOKEN = re.compile(r"[A-Za-z0-9\-.!%*_+`'~]+")
-_START = re.compile(r"([A-Za-z0-9\-.!%*_+`'~]+) +(\S+(?: \S+)*?) +(SIP/[0-9.]+)", re.IGNORECASE)
+_START = re.compile(r"([A-Za-z0-9\-.!%*_+`'~]+) +(\S+(?: \S+)*?) +(SIP/[0-9.]+) *", re.IGNORECASE)
 _STATUS = re.compile(r"SIP/2\.0 ([1-6][0-9]{2})(?: (.*))?", re.IGNORECASE)
 _URI = re.compile(r"(?i:sips?):(?:[^\s<>\"@]*@)?(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.\-]+)(?::[0-9]{1,5})?(?:[;?][^\s<>\"]*)?")
 _VIA = re.compile(
-    r"SIP\s*/\s*2\.0\s*/\s*[A-Za-z0-9]+\s+(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.\-]+)\s*(?::\s*([0-9]{1,5}))?\s*(?:;.*)?",
+    r"SIP\s*/\s*[0-9]\.[0-9]\s*/\s*[A-Za-z0-9]+\s+(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.\-]+)\s*(?::\s*([0-9]{1,5}))?\s*(?:;.*)?",
     re.IGNORECASE | re.DOTALL,
 )
 # C0 controls but tab, DEL, and what Python's splitlines() takes for line ends.
@@ -190,6 +192,11 @@ def _silence(problem: str) -> Refusal:
 
 def _take_apart(data: bytes, trusted: bool) -> Packet:
     head, body = _halves(data)
+    if head.count(b"\n") > MAX_LINES:
+        raise _Bad("too many lines")
+    if len(data) > MAX_MESSAGE:
+        # It is refused whatever it says: enough is kept of it to say so.
+        head, body = b"\n".join(line for line in head.split(b"\n") if len(line) <= MAX_VALUE), b""
     start, *lines = (_text(line) for line in head.split(b"\n"))
     headers = tuple(
         (name, value)
@@ -249,7 +256,9 @@ def _headers(lines: Iterator[str]) -> Iterator[tuple[str, str]]:
             continue
         name = _COMPACT.get(name, name)
         value = value.strip()
-        if name == "via":
+        if len(value) > MAX_VALUE and name in ("via", "from", "to"):
+            yield "", name
+        elif name == "via":
             plain = (re.sub(r"\s*/\s*", "/", part.strip(), count=2) for part in value.split(","))
             yield from ((name, _AROUND.sub(r"\1", part)) for part in plain)
         else:
@@ -275,8 +284,8 @@ def _check_request(packet: Packet, size: int) -> None:
         raise _Bad("size", 513, "Message Too Large")
     if not re.match(r"(?i:sips?):", packet.uri) and re.match(r"[A-Za-z][A-Za-z0-9+.\-]*:", packet.uri):
         raise _Bad("request URI scheme", 416, "Unsupported URI Scheme")
-    if not _URI.fullmatch(packet.uri):
-        raise _Bad("request URI")
+    if not _URI.fullmatch(packet.uri) or "?" in packet.uri.rpartition("@")[2]:
+        raise _Bad("request URI")  # headers have no place in it (RFC 3261 19.1.1)
     _check_common(packet)
     _check_length(packet)
     if _cseq(packet)[1] != packet.method:
@@ -313,13 +322,19 @@ def _check_common(packet: Packet) -> None:
     for name in ("via", "from", "to", "call-id", "cseq"):
         if not packet.first(name):
             raise _Bad(f"no {name} header")
-    for via in packet.all("via"):
-        if not _VIA.fullmatch(via) or not via.isascii():
-            raise _Bad("Via")
+    _check_vias(packet.all("via"))
     for name in ("from", "to"):
         _check_address(packet.first(name), name)
     if not re.fullmatch(r"[!-~]+", packet.first("call-id")):
         raise _Bad("Call-ID")
+
+
+def _check_vias(vias: list[str]) -> None:
+    if len(vias) > MAX_VIAS:
+        raise _Bad("Via headers")
+    for via in vias:
+        if not _VIA.fullmatch(via) or not via.isascii() or not via[3:].lstrip(" /").startswith("2.0"):
+            raise _Bad("Via")
 
 
 def _check_address(value: str, name: str) -> None:
@@ -370,6 +385,7 @@ def _check_invite(packet: Packet) -> None:
         # We pass calls on: without this, two such servers that point at each other never end (RFC 7332 4).
         raise _Bad("Max-Forwards is 0", 483, "Too Many Hops")
     _check_contact(packet)
+    _check_accept(packet)
     if not packet.body:
         return
     encoding = packet.first("content-encoding").lower()
@@ -380,10 +396,26 @@ def _check_invite(packet: Packet) -> None:
         raise _Bad("Content-Type", 415, "Unsupported Media Type", (("Accept", ACCEPT),))
 
 
-def _part(content_type: str, body: bytes) -> bytes | None:
-    head = f"Content-Type: {content_type}\r\n\r\n".encode()
-    for part in message_from_bytes(head + body, policy=HTTP).walk():
-        if part.get_content_type() == ACCEPT:
-            payload = part.get_payload(decode=True)
-            return payload if isinstance(payload, bytes) else None
+def _check_accept(packet: Packet) -> None:
+    """Whoever can't read SDP can't have an answer (RFC 3261 20.1; RFC 4475 3.3.15)."""
+    values = [media_type(kind) for value in packet.all("accept") for kind in value.split(",")]
+    if any(values) and not {ACCEPT, "application/*", "*/*"} & set(values):
+        raise _Bad("Accept", 406, "Not Acceptable")
+
+
+def _part(content_type: str, body: bytes, depth: int = 0) -> bytes | None:
+    """The SDP among the parts (RFC 2046 5.1.1). Octets are taken as they are: SIP is 8-bit clean (RFC 3261 7.4.1)."""
+    found = re.search(r';\s*boundary\s*=\s*(?:"([^"]{1,70})"|([^\s;"]{1,70}))', content_type, re.IGNORECASE)
+    if not found or depth == MAX_NESTING:
+        return None
+    line = b"\r\n--" + (found.group(1) or found.group(2)).encode("utf-8", "replace")
+    for part in (b"\r\n" + body).split(line, MAX_PARTS + 1)[1 : MAX_PARTS + 1]:
+        head, _, content = part.partition(b"\r\n\r\n")
+        kind = re.search(rb"(?im)^content-type[ \t]*:[ \t]*([^\r\n]*)", head)
+        value = kind.group(1).decode("latin-1") if kind else ""
+        if media_type(value) == ACCEPT:
+            return content
+        nested = _part(value, content, depth + 1) if media_type(value).startswith("multipart/") else None
+        if nested is not None:
+            return nested
     return None

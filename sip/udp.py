@@ -36,6 +36,7 @@ class AioUdp:
             self.skt.close()
             raise
         self.uopts.laddress = self.skt.getsockname()[:2]
+        self._unsent = 0
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self.skt.fileno(), self._readable)
 
@@ -48,7 +49,9 @@ class AioUdp:
     def send_to(self, data: str | bytes, address: Address, _delayed: bool = False) -> None:
         octets = encode(data) if isinstance(data, str) else data
         if not is_address(address[0]):
-            log.warning("sip packet to a host name not sent", to=self.addr2str(address))
+            self._unsent += 1
+            if self._unsent & (self._unsent - 1) == 0:  # the 1st, 2nd, 4th ...: a stranger can make many
+                log.warning("sip packet to a host name not sent", to=self.addr2str(address), count=self._unsent)
             return
         try:
             self.skt.sendto(octets, address)
