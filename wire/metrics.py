@@ -1,17 +1,23 @@
 """The page that Prometheus reads: one per process, off unless an address is named."""
 
+import asyncio
+
 from aiohttp import web
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from simrack.wire.errors import UserError
 
 
 class MetricsPage:
-    """Serves `/metrics` of one registry and nothing else."""
+    """Serves `/metrics` of one registry, with `simrack_asyncio_tasks` of the process's loop, and nothing else."""
 
     def __init__(self, registry: CollectorRegistry, listen: tuple[str, int]) -> None:
         self._registry, self._listen = registry, listen
+        self._own = CollectorRegistry()
+        self._tasks = Gauge(
+            "simrack_asyncio_tasks", "Tasks of the process's loop; it comes back to the same once idle", registry=self._own
+        )
         app = web.Application()
         app.router.add_get("/metrics", self._page)
         self._runner = web.AppRunner(app, access_log=None)
@@ -35,4 +41,6 @@ class MetricsPage:
         await self._runner.cleanup()
 
     async def _page(self, _request: web.Request) -> web.Response:
-        return web.Response(body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        self._tasks.set(len(asyncio.all_tasks()))
+        body = generate_latest(self._registry) + generate_latest(self._own)
+        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})

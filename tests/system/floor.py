@@ -274,6 +274,12 @@ class Floor:
         assert len(rows) < 1000, "the network's books give the last 1,000 rows only"
         return rows
 
+    async def sweep(self) -> None:
+        """End whatever call the network still has."""
+        for row in await self.ask("/ledger/calls"):
+            if row["released_at"] is None:
+                await self.ask(f"/calls/{row['id']}", method="DELETE")
+
     async def wait_ready(self, seconds: float = READY_S) -> None:
         """Until every channel serves. Raises AssertionError that names those that do not."""
         wanted = self.size.boxes * self.size.channels

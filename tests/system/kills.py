@@ -97,7 +97,7 @@ class Round:
     engine: Engine
     kill: Kill
     each: int  # calls in each phase
-    quiet_s: float = QUIET_S
+    patience: float = 1.0  # a planted bug's damage never comes right: no need to wait as long for it
     calls: list[Call] = field(default_factory=list)
     spoke: list[Call] = field(default_factory=list)  # speaking at the kill, and meant to go on
     rang: list[Call] = field(default_factory=list)
@@ -190,7 +190,7 @@ class Round:
 
     async def _all_heard(self) -> None:
         """Every INVITE has had some response: a living controller answers what is repeated to it."""
-        left = await reached(self.calls, lambda call: bool(call.answers) or call.ended is not None, ANSWER_S)
+        left = await reached(self.calls, lambda call: bool(call.answers) or call.ended is not None, ANSWER_S * self.patience)
         for call in left:
             self.findings.add("sender", f"its INVITE was never answered: {call.told}")
 
@@ -208,7 +208,7 @@ class Round:
         for call in self.calls:
             if call.ended is None and not call.was_answered:
                 self.callers.cancel(call)
-        await reached(self.calls, lambda call: call.ended is not None, ENDING_S)
+        await reached(self.calls, lambda call: call.ended is not None, ENDING_S * self.patience)
 
     async def _quiet(self) -> tuple[list[Leg], Product]:
         """Wait until legs, open rows and pending parts of this round are gone; then return the books as they are."""
@@ -220,7 +220,7 @@ class Round:
             return not (waits or product.open_keys & mine or any(leg.released is None for leg in legs))
 
         with contextlib.suppress(AssertionError):  # the judge says what is left
-            await eventually(quiet, "quiet", self.quiet_s, pause=0.25)
+            await eventually(quiet, "quiet", QUIET_S * self.patience, pause=0.25)
         return await self._legs(self.after_leg), await self._product()
 
     def _may_stay_estimated(self, record: j.Record, legs: Sequence[Leg]) -> bool:
@@ -379,11 +379,11 @@ KILLS_BOX = frozenset(
 KEEPS_RINGING = frozenset(KINDS) - {kind for kind in KINDS if kind.startswith(("controller", "both"))} | {"controller-frozen"}
 
 
-async def run_round(floor: Floor, engine: Engine, kill: Kill, each: int, quiet_s: float = QUIET_S) -> Result:
+async def run_round(floor: Floor, engine: Engine, kill: Kill, each: int, patience: float = 1.0) -> Result:
     """One kill on a floor that is quiet."""
     await floor.wait_ready()
     async with Callers(floor.sip, floor.sender) as callers:
-        return await Round(floor, callers, engine, kill, each, quiet_s).run()
+        return await Round(floor, callers, engine, kill, each, patience).run()
 
 
 def channels_for(each: int, boxes: int = 2) -> int:
