@@ -20,6 +20,7 @@ from typing import Any, Protocol
 
 import structlog
 
+from simrack.controller import tuning
 from simrack.controller.alarms.board import AlarmBoard
 from simrack.controller.alarms.watch import Watch
 from simrack.controller.calls.banfile import BanFile
@@ -485,4 +486,9 @@ async def _serve(
     loop.add_signal_handler(signal.SIGTERM, on_term)
     loop.add_signal_handler(signal.SIGINT, controller.stop)
     loop.add_signal_handler(signal.SIGUSR1, controller.hand_over)
-    await controller.run(ready)
+
+    def settled(said: dict[str, Any]) -> None:
+        tuning.settle()
+        ready(said)
+
+    await controller.run(settled)

@@ -27,6 +27,7 @@ CALL_TIMEOUT_S = 10.0  # connect, subscribe, PUBACK: a broker on a bad link answ
 BACKOFF_S = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)  # fast first: a broker restart is the usual reason
 GOODBYE_S = 1.0  # a DISCONNECT is a courtesy; a process that ends does not wait for a broker that is gone
 ENOUGH_INFLIGHT = 200
+MOST_TOPICS = 50_000  # remembered: 1,000 boxes of 32 channels; whoever sends on more costs itself time, not memory
 
 Handler = Callable[[str, bytes], None]
 OnConnect = Callable[[], Awaitable[None]]
@@ -80,16 +81,19 @@ class _Handlers:
 
     def __init__(self) -> None:
         self._by_pattern: dict[str, list[Handler]] = {}
+        self._by_topic: dict[str, tuple[Handler, ...]] = {}  # topics that came before
 
     def add(self, pattern: str, handler: Handler) -> bool:
         """Add one; True when the pattern is new."""
         new = pattern not in self._by_pattern
+        self._by_topic.clear()
         self._by_pattern.setdefault(pattern, []).append(handler)
         return new
 
     def remove(self, pattern: str, handler: Handler) -> bool:
         """Remove one; True when it was the pattern's last."""
         handlers = self._by_pattern.get(pattern, [])
+        self._by_topic.clear()
         if handler in handlers:
             handlers.remove(handler)
         if handlers or pattern not in self._by_pattern:
@@ -102,17 +106,24 @@ class _Handlers:
         return list(self._by_pattern)
 
     def dispatch(self, topic: str, payload: bytes) -> None:
-        for pattern, handlers in list(self._by_pattern.items()):
-            if not matches(pattern, topic):
-                continue
-            for handler in list(handlers):
-                try:
-                    handler(topic, payload)
-                except (BadMessage, UnknownVersion) as error:
-                    log.warning("message refused", topic=topic, error=str(error))
-                except Exception:
-                    # One bad handler must not end the session that serves all the others.
-                    log.exception("message handler failed", topic=topic)
+        for handler in self._of(topic):
+            try:
+                handler(topic, payload)
+            except (BadMessage, UnknownVersion) as error:
+                log.warning("message refused", topic=topic, error=str(error))
+            except Exception:
+                # One bad handler must not end the session that serves all the others.
+                log.exception("message handler failed", topic=topic)
+
+    def _of(self, topic: str) -> tuple[Handler, ...]:
+        """Boxes speak on the same topics again and again, so each is matched once."""
+        known = self._by_topic.get(topic)
+        if known is None:
+            if len(self._by_topic) >= MOST_TOPICS:
+                self._by_topic.clear()
+            fits = (handlers for pattern, handlers in self._by_pattern.items() if matches(pattern, topic))
+            known = self._by_topic[topic] = tuple(handler for handlers in fits for handler in handlers)
+        return known
 
 
 def matches(pattern: str, topic: str) -> bool:
@@ -144,7 +155,7 @@ class MqttBus:
         self._handlers = _Handlers()
         self._callbacks: list[OnConnect] = []
         self._client: aiomqtt.Client | None = None
-        self._lost = asyncio.Event()
+        self._sending: set[asyncio.Future[None]] = set()
         self._changes: asyncio.Queue[tuple[str, bool]] = asyncio.Queue()
 
     @property
@@ -172,18 +183,18 @@ class MqttBus:
         sending = asyncio.ensure_future(
             client.publish(topic, payload, qos=1, retain=retain, timeout=CALL_TIMEOUT_S)
         )
-        # aiomqtt goes on waiting for a PUBACK that a lost session can't bring any more.
-        lost = asyncio.ensure_future(self._lost.wait())
+        # aiomqtt goes on waiting for a PUBACK that a lost session can't bring any more: `run` cancels it then.
+        self._sending.add(sending)
         try:
-            await asyncio.wait({sending, lost}, return_when=asyncio.FIRST_COMPLETED)
-            if not sending.done():
+            await asyncio.wait((sending,))
+            if sending.cancelled():
                 raise LinkDown("the session with the broker ended")
             sending.result()
         except aiomqtt.MqttError as error:
             raise LinkDown(str(error)) from error
         finally:
+            self._sending.discard(sending)
             sending.cancel()
-            lost.cancel()
 
     async def run(self) -> None:
         failures = 0
@@ -203,7 +214,8 @@ class MqttBus:
             finally:
                 failures = 0 if self.connected else failures + 1
                 self._client = None
-                self._lost.set()
+                for sending in self._sending:
+                    sending.cancel()
                 session.cancel()
                 await asyncio.gather(session, return_exceptions=True)
             await asyncio.sleep(BACKOFF_S[min(failures, len(BACKOFF_S) - 1)])
@@ -230,7 +242,7 @@ class MqttBus:
                 self._changes.get_nowait()
             for pattern in self._handlers.patterns:
                 await client.subscribe(pattern, qos=1, timeout=CALL_TIMEOUT_S)
-            self._client, self._lost = client, asyncio.Event()
+            self._client = client
             group.create_task(self._receive(client))
             group.create_task(self._keep_subscriptions(client))
             for callback in self._callbacks:
