@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 
 from simrack.sip.calls import SipLeg, Stage
+from simrack.sip.errors import NotOpen
 from simrack.sip.legs import DialogIds
 from simrack.sip.ports import Address, Line
 from simrack.sip.screen import Packet
@@ -73,8 +74,12 @@ class AdoptedLeg(SipLeg):
         self._timer = loop.call_later(wait_s, self._repeat, wait_s, left_s - wait_s)
 
     def _repeat(self, waited_s: float, left_s: float) -> None:
-        if left_s > 0 and self.repeat():
-            self._repeat_after(min(2 * waited_s, T2_S, left_s), left_s)
+        try:
+            if left_s > 0 and self.repeat():
+                self._repeat_after(min(2 * waited_s, T2_S, left_s), left_s)
+                return
+        except NotOpen:
+            self.log.info("sip answer of an earlier run is left to the next one")
             return
         self._timer = None
         self.log.info("sip answer of an earlier run never acknowledged")

@@ -23,6 +23,7 @@ from simrack.sip.legs import (
     Headers,
     Info,
     Invite,
+    Probed,
     Progress,
     Ringing,
     Side,
@@ -136,6 +137,15 @@ class SipLeg:
     def info(self, content_type: str, body: bytes) -> None:
         if self._agent is not None and self.stage is Stage.CONNECTED:
             self._agent.send_info(content_type, body)
+
+    def probe(self) -> None:
+        if self._agent is not None and self.stage is Stage.CONNECTED:
+            self._agent.probe(self._probed)
+
+    def _probed(self, status: int) -> None:
+        if status >= 200 and status != 408 and self.stage is Stage.CONNECTED:
+            # RFC 3261 12.2.2: 481 for a dialog that is not there; any other answer comes from somebody who has it.
+            self._emit(Probed(alive=status != 481))
 
     def abandon(self) -> None:
         """End the leg without a word on the wire: the stack is closing."""

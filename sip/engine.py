@@ -234,14 +234,15 @@ class Manager(SipTransactionManager):
         call_id, local_tag = str(response.getHFBody("call-id")), response.getHFBody("from").getTag()
         remote_tag = response.getHFBody("to").getTag()
         agent = next((agent for agent in self._agents(call_id) if agent.lTag == local_tag), None)
-        if agent is None:
+        if agent is None and not self._front.trusted(response.getSource()):
             return
-        ack = in_dialog("ACK", response, response.getHFBody("cseq").getCSeqNum(), agent.local_ua)
+        user_agent, number = self.global_config["user_agent"], response.getHFBody("cseq").getCSeqNum()
+        ack = in_dialog("ACK", response, number, user_agent)
         self.transmitMsg(self.server, ack, ack.getTarget()[0], checksum)
-        if agent.rUri is None or agent.rUri.getTag() != remote_tag:
-            log.info("second answer of a forked call ended", call_id=call_id, remote_tag=remote_tag)
-            number = response.getHFBody("cseq").getCSeqNum() + 1
-            self.newTransaction(in_dialog("BYE", response, number, agent.local_ua))
+        if agent is None or agent.rUri is None or agent.rUri.getTag() != remote_tag:
+            # The second branch of a fork; or a box answers what a dead run of ours had asked for.
+            log.info("answer of a call that nobody waits for ended", call_id=call_id, remote_tag=remote_tag)
+            self.newTransaction(in_dialog("BYE", response, number + 1, user_agent))
 
     def _request(self, request: Incoming, transaction: SipTransaction) -> None:
         """A request that belongs to no dialog of ours (the library's request callback)."""
@@ -471,6 +472,11 @@ class Agent(UA):
     def send_info(self, content_type: str, body: bytes) -> None:
         if self.isConnected():
             self.newTransaction(self.genRequest("INFO", body_of(body, content_type)))
+
+    def probe(self, heard: Callable[[int], None]) -> None:
+        """Ask by OPTIONS whether the far end knows the dialog; `heard` gets the final status."""
+        if self.isConnected():
+            self.newTransaction(self.genRequest("OPTIONS"), resp_cb=lambda answer: heard(answer.getSCode()[0]))
 
     def dialog(self) -> DialogIds:
         """The identifiers as they are now (RFC 3261 12.1)."""

@@ -29,6 +29,12 @@ class DialogIds:
     remote_address: str = ""  # "address:port" that messages go to
     remote_cseq: int = 0  # of the other side's last request; 0: not known
 
+    @property
+    def complete(self) -> bool:
+        """Whether a request can be made from it."""
+        host, _, port = self.remote_address.rpartition(":")
+        return bool(self.local_tag and self.remote_tag and self.remote_target and host and port.isdigit())
+
 
 @dataclass(frozen=True, slots=True)
 class Trying:
@@ -78,6 +84,13 @@ class Info:
 
 
 @dataclass(frozen=True, slots=True)
+class Probed:
+    """What came of `probe`: whether the far end knows the call. Without any answer this does not come."""
+
+    alive: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Failed:
     """The call ended before it was answered; `local` when we cancelled or gave up, or the caller's CANCEL.
 
@@ -102,7 +115,7 @@ class Disconnected:
     side: Side = "remote"
 
 
-Event = Trying | Ringing | Progress | Connected | Update | Info | Failed | Disconnected
+Event = Trying | Ringing | Progress | Connected | Update | Info | Probed | Failed | Disconnected
 
 
 class Leg(Protocol):
@@ -125,6 +138,9 @@ class Leg(Protocol):
 
     def info(self, content_type: str, body: bytes) -> None:
         """Send an INFO inside the dialog; its answer is not reported."""
+
+    def probe(self) -> None:
+        """Ask the far end of an answered call whether it still knows it; `Probed` tells."""
 
     def hang_up(self, cause: int, text: str = "") -> None:
         """End the leg whatever its stage: CANCEL, failure response, or BYE, with a Reason header."""

@@ -1,5 +1,6 @@
 """What the engine and the layers above it say to each other; nothing of the SIP library in it."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 from simrack.sip.legs import DialogIds, Headers, Invite, Rejection
@@ -82,6 +83,9 @@ class Dialog(Protocol):
 
     def send_info(self, content_type: str, body: bytes) -> None:
         """Send an INFO."""
+
+    def probe(self, heard: Callable[[int], None]) -> None:
+        """Ask by OPTIONS whether the far end knows the dialog; `heard` gets the status, 408 when nothing came."""
 
     def dialog(self) -> DialogIds:
         """The identifiers as they are now (RFC 3261 12.1)."""

@@ -5,7 +5,7 @@ is sent, nothing is written; then its tasks are dropped.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,15 +17,60 @@ from gateway_sip import Controller as Peer
 from gateway_sip import Dialog, sdp_of
 
 from simrack.controller.app import Controller, Parts
+from simrack.controller.calls.ports import Dialogs, Finished, OpenCall
 from simrack.controller.calls.services import CallLimits
-from simrack.controller.models import RecordFilter, RecordRow, Story
+from simrack.controller.models import AlarmRow, RecordFilter, RecordRow, Story
+from simrack.controller.store.errors import StoreDown
 from simrack.controller.store.queries import Queries
-from simrack.controller.store.writer import Writer
+from simrack.controller.store.writer import Severity, Writer
 from simrack.sip.stack import SipStack
+from simrack.wire.messages import BoxEvent
 from simrack.wire.mqtt import Commander, MemoryBroker, MemoryBus
 from simrack.wire.ports import Clock, SystemClock, SystemIds
 
 ANSWER = sdp_of(("127.0.0.1", 20000), kinds="0 101")
+
+
+class MortalWriter(Writer):
+    """The real writer until its incarnation dies; nothing is written after that."""
+
+    dead = False
+    before_write: Callable[[str], None]
+
+    async def open_call(self, call: OpenCall) -> None:
+        self._check("open_call")
+        await super().open_call(call)
+        self._check("open_call done")
+
+    async def connected(self, call: str, dialogs: Dialogs) -> None:
+        self._check("connected")
+        await super().connected(call, dialogs)
+        self._check("connected done")
+
+    async def finish(self, finished: Finished) -> None:
+        self._check("finish")
+        await super().finish(finished)
+        self._check("finish done")
+
+    async def take_over(self, call: str, dialogs: Dialogs) -> None:
+        self._check("take_over")
+        await super().take_over(call, dialogs)
+
+    async def take_events(self, events: Sequence[BoxEvent]) -> None:
+        self._check("take_events")
+        await super().take_events(events)
+
+    async def open_alarm(
+        self, cause: str, severity: Severity, title: str, advice: str = ""
+    ) -> tuple[AlarmRow, bool]:
+        self._check("open_alarm")
+        return await super().open_alarm(cause, severity, title, advice)
+
+    def _check(self, name: str) -> None:
+        if not self.dead:
+            self.before_write(name)
+        if self.dead:
+            raise StoreDown("this incarnation is dead")
 
 
 @dataclass
@@ -42,9 +87,9 @@ class Lives:
     limits: CallLimits = field(default_factory=lambda: CallLimits(part_s=1.0))
     app: Controller | None = None
     stack: SipStack | None = None
-    store: Writer | None = None
-    #: What a test does to each new store before anybody uses it.
-    prepare: Callable[[Writer], None] = lambda _store: None
+    store: "MortalWriter | None" = None
+    #: Called with the name of each write that calls make, before it is done: the place to die at.
+    before_write: Callable[[str], None] = lambda _name: None
     _task: asyncio.Task[None] | None = None
     _bus: MemoryBus | None = None
 
@@ -72,7 +117,7 @@ class Lives:
         assert self.store is not None
         assert self._bus is not None
         self.stack._engine.close()
-        self.store._stopped = True
+        self.store.dead = True
         self._bus.cut()
 
     async def die(self) -> None:
@@ -81,9 +126,6 @@ class Lives:
         assert self._task is not None
         self._task.cancel()
         await asyncio.wait({self._task})
-        assert self.store is not None
-        self.store._jobs.put(None)
-        await asyncio.to_thread(self.store._thread.join)
         self._task = None
 
     async def die_and_rise(self) -> None:
@@ -151,8 +193,8 @@ class Lives:
         return self.stack
 
     def _make_store(self, url: str, clock: Clock, run: str) -> Writer:
-        self.store = Writer(url, clock, run)
-        self.prepare(self.store)
+        self.store = MortalWriter(url, clock, run)
+        self.store.before_write = self.before_write
         return self.store
 
     def _make_bus(self, name: str, last: tuple[str, bytes]) -> MemoryBus:

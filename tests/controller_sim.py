@@ -18,7 +18,7 @@ from simrack.controller.fleet.view import FleetView
 from simrack.controller.models import Explanation, OrderedCandidate, Refusal
 from simrack.controller.routing.decision import CallFacts, Candidate, Decision
 from simrack.controller.store.errors import StoreDown, StoreRefused
-from simrack.sip.legs import Connected, Dial, DialogIds, Disconnected, Event, Failed, Headers, Invite
+from simrack.sip.legs import Connected, Dial, DialogIds, Disconnected, Event, Failed, Headers, Invite, Probed
 from simrack.wire.channel import ChannelState
 from simrack.wire.messages import BoxEvent, BoxStatus, CallInfo, CallPart, ChannelReport, NetworkInfo, SimInfo
 from simrack.wire.mqtt import MemoryBroker
@@ -96,6 +96,13 @@ class SimLeg:
 
     def info(self, content_type: str, body: bytes) -> None:
         self.note(f"info {body.decode()}")
+
+    knows: bool | None = False  # what the far end says when it is asked whether it has the call
+
+    def probe(self) -> None:
+        self.note("probe")
+        if self.knows is not None:
+            self.say(Probed(self.knows))
 
     def hang_up(self, cause: int, text: str = "") -> None:
         if self.ended:

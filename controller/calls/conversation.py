@@ -24,7 +24,7 @@ from simrack.controller.calls.storing import keep
 from simrack.controller.models import Actor, KeptCall
 from simrack.controller.store.errors import StoreDown, StoreError
 from simrack.sip.errors import WrongStage
-from simrack.sip.legs import Connected, DialogIds, Disconnected, Event, Failed, Info, Leg, Update
+from simrack.sip.legs import Connected, DialogIds, Disconnected, Event, Failed, Info, Leg, Probed, Update
 from simrack.wire.causes import Cause
 from simrack.wire.messages import CallPart, LiveCall
 
@@ -91,6 +91,7 @@ class Conversation(ABC):
         self._sender_gone = False
         self._carrier: Attempt | None = None
         self._offered: _Offer | None = None
+        self._doubt: float | None = None  # loop time until which the box must say that it has the call
         self._log = log.bind(call=self.id, sender=self.sender)
         self._counted = False
         self._sdp: dict[int, bytes] = {}  # each leg's newest description, for an offer that asks for one
@@ -197,11 +198,14 @@ class Conversation(ABC):
         talked_s = (self.history.ladder.ms() - (self.history.answered_ms or 0)) / 1000
         deadline = self._after(carrier.candidate.max_call_s - talked_s)
         while self.history.end is None:
-            item = await self._next(min(deadline, self._offered.until) if self._offered else deadline)
+            offered, doubt = self._offered, self._doubt
+            item = await self._next(min(deadline, offered.until if offered else deadline, doubt or deadline))
             if item is not None:
                 self._hear(item, carrier)
-            elif self._offered is not None and self._after(0) >= self._offered.until:
-                self._answer_for(carrier, self._offered)
+            elif offered is not None and self._after(0) >= offered.until:
+                self._answer_for(carrier, offered)
+            elif doubt is not None and self._after(0) >= doubt:
+                self._box_lost()
             elif self._after(0) >= deadline:
                 self.history.mark("max-duration")
                 self._end_both(End("answered", Cause.NORMAL, "maximum call duration", "rack", 200))
@@ -211,13 +215,28 @@ class Conversation(ABC):
         if isinstance(item, tuple) and item[0] in (SENDER, carrier.number):
             self._in_call(item[0], item[1], carrier)
         elif isinstance(item, BoxGone) and self._is_over(item, carrier):
-            self.history.mark("box-lost")
-            self._end_both(End("answered", Cause.TEMPORARY_FAILURE, "box lost", "rack", 200))
+            # Restarted, or a second box under its name: the one that has the call answers for it.
+            self._doubt = self._after(self._on.limits.probe_s)
+            carrier.leg.probe()
         elif isinstance(item, Lost):
             self.history.mark(item.mark or "lost")
             self._end_both(End("answered", Cause.TEMPORARY_FAILURE, item.text, "rack", 200))
         else:
             self._aside(item, carrier)
+
+    def _probed(self, *, alive: bool) -> None:
+        """The box's word on a call whose box is in doubt."""
+        if self._doubt is None:
+            return
+        self._doubt = None
+        if alive:
+            self._log.warning("another run of the box was born, and the call's own is still alive")
+        else:
+            self._box_lost()
+
+    def _box_lost(self) -> None:
+        self.history.mark("box-lost")
+        self._end_both(End("answered", Cause.TEMPORARY_FAILURE, "box lost", "rack", 200))
 
     def _is_over(self, news: BoxGone, carrier: Attempt) -> bool:
         """Whether the very run of the box that carries the call has gone."""
@@ -241,6 +260,8 @@ class Conversation(ABC):
                 self._relay_answer(source, carrier, event)
             case Update(sdp=sdp):
                 self._relay_offer(source, carrier, sdp)
+            case Probed(alive=alive) if source == carrier.number:
+                self._probed(alive=alive)
             case Info(content_type=kind, body=body):
                 self._sides(source, carrier)[1].info(kind, body)
 

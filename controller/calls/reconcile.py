@@ -26,18 +26,27 @@ class Verdict(Enum):
     UNHEARD = "unheard"  # close: the box did not come back
 
 
-def judge(seen: Seen, waited_s: float, missing_s: float) -> Verdict:
-    """Decide after `waited_s` of waiting, in the last `missing_s` of which the box did not name the call."""
-    if not seen.online or (seen.carries is None and not seen.other_run):
-        return Verdict.UNHEARD if waited_s >= HEARD_WITHIN_S else Verdict.WAIT
-    if seen.carries and not seen.other_run:
+def judge(seen: Seen, known: bool | None, waited_s: float, missing_s: float) -> Verdict:
+    """Decide after `waited_s` of waiting, in the last `missing_s` of which the box did not name the call.
+
+    `known`: what the box said to an OPTIONS inside the call, None before it has answered.
+    """
+    if known or (known is None and _held(seen)):
         return Verdict.HELD
-    return Verdict.GONE if missing_s >= SETTLE_S else Verdict.WAIT
+    if missing(seen, known):
+        return Verdict.GONE if missing_s >= SETTLE_S else Verdict.WAIT
+    return Verdict.UNHEARD if waited_s >= HEARD_WITHIN_S else Verdict.WAIT
 
 
-def missing(seen: Seen) -> bool:
-    """Whether a box that can be heard does not name the call."""
+def missing(seen: Seen, known: bool | None) -> bool:
+    """Whether a box that can be heard does not know the call."""
+    if known is not None:
+        return not known
     return seen.online and (seen.other_run or seen.carries is False)
+
+
+def _held(seen: Seen) -> bool:
+    return seen.online and bool(seen.carries) and not seen.other_run
 
 
 def elapsed_ms(

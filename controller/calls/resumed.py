@@ -82,6 +82,7 @@ class ResumedCall(Conversation):
         self._carrier = carrier
         self._sdp = {SENDER: kept.sender_sdp.encode("latin-1"), kept.number: kept.box_sdp.encode("latin-1")}
         self._stored = dialogs
+        self._known: bool | None = None  # the box's answer to OPTIONS
         if left.part is not None:
             # It came before the crash, whose run had not stored the record yet.
             self.take_part(left.part, timedelta())
@@ -116,6 +117,7 @@ class ResumedCall(Conversation):
         self.history.ladder.add("controller", "box", "resumed after a restart", carrier.number)
         self._log.info("call resumed", box=carrier.candidate.box, channel=carrier.candidate.channel)
         self._live("speaking")
+        carrier.leg.probe()
         watch = self._group.create_task(self._watch(carrier))
         try:
             await self._talk(carrier)
@@ -131,8 +133,8 @@ class ResumedCall(Conversation):
         while True:
             seen = self._on.fleet.seen(candidate.box, candidate.channel, carrier.id, self._box_boot)
             now = clock.monotonic()
-            missing_since = (missing_since or now) if reconcile.missing(seen) else None
-            verdict = reconcile.judge(seen, now - begun, now - (missing_since or now))
+            missing_since = (missing_since or now) if reconcile.missing(seen, self._known) else None
+            verdict = reconcile.judge(seen, self._known, now - begun, now - (missing_since or now))
             if verdict is Verdict.HELD:
                 self._log.info("the box carries the resumed call", box=candidate.box)
                 return
@@ -141,6 +143,10 @@ class ResumedCall(Conversation):
                 self._inbox.put_nowait(Lost(words, "box-lost" if seen.other_run else "lost"))
                 return
             await asyncio.sleep(LOOK_EVERY_S)
+
+    def _probed(self, *, alive: bool) -> None:
+        self._known = alive
+        super()._probed(alive=alive)
 
     def _aside(self, item: Item, current: Attempt | None) -> None:
         super()._aside(item, current)

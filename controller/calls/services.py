@@ -76,6 +76,8 @@ class CallLimits:
     attempts: int = 32
     #: A CANCEL or BYE is answered within SIP's timer B or F (32 s); then the leg is given up.
     release_s: float = 33.0
+    #: A box whose new run has just been born answers OPTIONS at once; T1 leaves room for two repeats.
+    probe_s: float = 2.0
     #: A relayed re-INVITE is answered within SIP's timer B (32 s), which a 100 stretches; nobody waits longer.
     offer_s: float = 34.0
     #: The box's part comes within this after the end, or the record is `estimated` (architecture).

@@ -633,6 +633,12 @@ class SimDialog:
         if not self.ended:
             self.sink.offer_answered(sdp, status)
 
+    def probe(self, heard: Callable[[int], None]) -> None:
+        if self.connected:
+            self.cseq += 1
+            options = self._message("OPTIONS", self._engine.ids.token(6), b"", ())
+            self._engine.request(self.to, options, lambda answer: heard(answer.status), lambda: heard(408))
+
     def send_info(self, content_type: str, body: bytes) -> None:
         if self.connected:
             self.cseq += 1

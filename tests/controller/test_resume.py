@@ -177,8 +177,6 @@ async def test_part_that_came_before_the_death(tmp_path: Path) -> None:
     """Killed while the record waited: the box's part is on disk already and is never sent again."""
     async with lives(tmp_path) as on:
         call, at_box = await on.speaking()
-        store = on.store
-        assert store is not None
         await on.box.tell(at_box, talk_ms=333, cause=31, side="called")
         await until(lambda: on.box.acks, "the part on disk")
         await on.die()
