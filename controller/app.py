@@ -31,6 +31,7 @@ from simrack.controller.calls.metrics import Metrics
 from simrack.controller.calls.ports import LeftCall
 from simrack.controller.calls.resumed import resumable
 from simrack.controller.calls.services import CallLimits, Feed, Services
+from simrack.controller.calls.strays import Strays
 from simrack.controller.config.files import Configuration, import_file
 from simrack.controller.config.rows import EMPTY
 from simrack.controller.fleet.history import recent_keys, usage_from_records
@@ -42,6 +43,7 @@ from simrack.controller.routing.table import RoutingTable
 from simrack.controller.settings import ControllerSettings
 from simrack.controller.store.migrate import Migrated, migrate
 from simrack.controller.store.queries import Queries
+from simrack.controller.store.upkeep import keep_up
 from simrack.controller.store.writer import Writer
 from simrack.sip.digest import Digest
 from simrack.sip.legs import Dial, DialogIds, IncomingLeg, Invite, Leg, OutgoingLeg, Rejection
@@ -163,6 +165,7 @@ class _Rooms:
         self._stamp = Stamp(boot)
         self._bus = owner.make_bus(f"controller-{boot}", will(boot, self._clock))
         self._metrics = Metrics()
+        self._metrics.registry.register(store.group.seconds)
         self._fleet = Fleet(self._clock)
         self._board = AlarmBoard(store, self._bus, self._clock, self._stamp)
         self._feed = Feed(self._bus)
@@ -188,6 +191,9 @@ class _Rooms:
             self._metrics,
             Commander(self._bus, "controller", self._clock, self._ids),
         )
+        self._strays = Strays(
+            self._fleet.carried, self._desk.attempts, Commander(self._bus, "strays", self._clock, self._ids)
+        )
         self._bus.on_connect(self._board.publish)
 
     async def serve(self, stack: AsyncExitStack, ready: Callable[[dict[str, Any]], None]) -> None:
@@ -204,11 +210,13 @@ class _Rooms:
                     self._commands.run(),
                     self._watch.run(self._gauge),
                     self._bans.run(),
+                    keep_up(self._store),
                 )
             ]
             calls = parts.create_task(self._desk.run())
             try:
                 await self._open(stack, ready)
+                tasks.append(parts.create_task(self._strays.run()))
                 await self._owner.stopping.wait()
                 await self._desk.stop(STOP_WITHIN_S, hand_over=self._owner.handing_over)
                 await calls

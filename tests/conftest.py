@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
 from hypothesis import settings
-from production_parts import Amqtt, Broker, Database, Parts, database_at, in_use, stack
+from production_parts import Amqtt, Broker, Database, Mosquitto, Parts, Postgres, database_at, in_use, stack
 from support import StartProcess, processes
 
 from simrack.wire import logs
@@ -24,8 +24,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep a file's tests on one worker, and all tests of the shared rack together (`make test` runs two)."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep a file's tests on one worker, and all tests of the shared rack together (`make test` runs two).
+
+    What has no embedded twin (tests that ask for `postgres` or `mosquitto`) is left to `--stack`.
+    """
+    if not config.getoption("--stack"):
+        alone = [item for item in items if {"postgres", "mosquitto"} & set(getattr(item, "fixturenames", ()))]
+        items[:] = [item for item in items if item not in alone]
+        config.hook.pytest_deselected(items=alone)
     for item in items:
         group = "rack" if "/tests/system/" in str(item.path) else str(item.path)
         item.add_marker(pytest.mark.xdist_group(group))
@@ -79,6 +86,18 @@ def production() -> Iterator[Parts]:
     parts = Parts()
     yield parts
     parts.close()
+
+
+@pytest.fixture
+def postgres(production: Parts) -> Postgres:
+    """The session's PostgreSQL, for what SQLite has no twin of."""
+    return production.postgres
+
+
+@pytest.fixture
+def mosquitto(production: Parts) -> Mosquitto:
+    """The session's Mosquitto, for what the embedded broker has no twin of."""
+    return production.mosquitto
 
 
 @pytest.fixture(scope="session")

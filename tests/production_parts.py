@@ -156,6 +156,19 @@ class Postgres:
         name = f"t{self._made}"
         with psycopg.connect(self.plain("postgres"), autocommit=True) as connection:
             connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} OWNER {OWNER}")
+            # A copy has the tables' rights, but not those of the database itself.
+            connection.execute(f"REVOKE ALL ON DATABASE {name} FROM PUBLIC")
+            connection.execute(f"GRANT CONNECT ON DATABASE {name} TO {CONTROLLER}, {WEB}")
+        return name
+
+    def empty(self) -> str:
+        """The name of a database without tables, which belongs to the owner's role."""
+        self._made += 1
+        name = f"t{self._made}"
+        with psycopg.connect(self.plain("postgres"), autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name} OWNER {OWNER} TEMPLATE template0")
+        with psycopg.connect(self.plain(name), autocommit=True) as connection:
+            connection.execute(f"ALTER SCHEMA public OWNER TO {OWNER}")
         return name
 
     def drop(self, name: str) -> None:

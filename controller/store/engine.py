@@ -16,8 +16,6 @@ from simrack.wire.errors import UserError
 
 # A migration or a checkpoint may hold the write lock for a moment; longer than this is a fault.
 BUSY_TIMEOUT_S = 5.0
-# A server on the same network answers at once; a call waits while this runs.
-CONNECT_TIMEOUT_S = 3
 # Pages are short reads; more threads than this wait a moment for a connection.
 READERS = 8
 READERS_MORE = 24
@@ -31,6 +29,8 @@ def parse_url(url: str) -> URL:
     """
     try:
         parsed = make_url(url)
+        if parsed.drivername == "postgresql":
+            parsed = parsed.set(drivername="postgresql+psycopg")
         parsed.get_dialect().import_dbapi()
     except ImportError as error:
         todo = "Install the driver, for instance psycopg for PostgreSQL."
@@ -57,7 +57,9 @@ def sqlite_path(url: str) -> Path | None:
 def write_engine(url: str) -> Engine:
     """The engine of the one connection that writes; transactions take the write lock at their start."""
     if parse_url(url).get_backend_name() != "sqlite":
-        return _postgres_writer(url)
+        from simrack.controller.store import postgres
+
+        return postgres.writer(parse_url(url), BUSY_TIMEOUT_S)
     engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S})
     event.listen(engine, "connect", _prepare_writer)
     event.listen(engine, "begin", _begin_immediate)
@@ -68,7 +70,9 @@ def read_engine(url: str) -> Engine:
     """An engine that cannot write, safe to use from many threads. Nothing is opened before the first query."""
     path = sqlite_path(url)
     if path is None:
-        return _postgres_reader(url)
+        from simrack.controller.store import postgres
+
+        return postgres.reader(parse_url(url), READERS, READERS_MORE)
     engine = create_engine(
         f"sqlite:///file:{quote(str(path))}?mode=ro&uri=true",
         connect_args={"timeout": BUSY_TIMEOUT_S},
@@ -77,50 +81,6 @@ def read_engine(url: str) -> Engine:
     )
     event.listen(engine, "connect", _prepare_reader)
     return engine
-
-
-def _postgres_writer(url: str) -> Engine:
-    busy_ms = int(BUSY_TIMEOUT_S * 1000)
-    # The ping finds out that the server was started anew before a call is refused for it.
-    engine = create_engine(
-        url,
-        pool_size=1,
-        max_overflow=1,
-        pool_pre_ping=True,
-        connect_args=_connect_args(url, f"-c lock_timeout={busy_ms} -c synchronous_commit=on"),
-    )
-    event.listen(engine, "begin", _one_writer)
-    return engine
-
-
-def _postgres_reader(url: str) -> Engine:
-    return create_engine(
-        url,
-        pool_size=READERS,
-        max_overflow=READERS_MORE,
-        pool_pre_ping=True,
-        connect_args=_connect_args(url, "-c default_transaction_read_only=on"),
-        execution_options={"postgresql_readonly": True},
-    )
-
-
-def _connect_args(url: str, options: str) -> dict[str, Any]:
-    asked = parse_url(url).query.get("options", "")
-    return {
-        "connect_timeout": CONNECT_TIMEOUT_S,
-        "options": f"{options} -c timezone=UTC {asked if isinstance(asked, str) else ' '.join(asked)}",
-        # A server that was cut off without a word is noticed after 10 s, also while nothing is asked of it.
-        "keepalives_idle": 5,
-        "keepalives_interval": 2,
-        "keepalives_count": 3,
-        "tcp_user_timeout": 10_000,
-    }
-
-
-def _one_writer(connection: Connection) -> None:
-    # As on SQLite, whose BEGIN IMMEDIATE does it: transactions of one role follow one another, so that a check
-    # and the write that rests on it are one step, and a new controller waits for the last commit of a killed one.
-    connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtext('simrack'), hashtext(current_user))")
 
 
 def _prepare_writer(connection: Any, _record: object) -> None:

@@ -20,14 +20,15 @@ from sqlalchemy.sql.dml import Insert
 from simrack.controller.calls.ports import Dialogs, Finished, OpenCall
 from simrack.controller.models import AlarmRow, AttemptRow, RecordRow
 from simrack.controller.routing.explanation import stored_text
+from simrack.controller.store import partitions
 from simrack.controller.store import tables as t
 from simrack.controller.store.errors import StoreRefused
 from simrack.controller.store.queries import AT_LOG, LADDER
 from simrack.wire.messages import BoxEvent, CallPart
 
-
 _OPEN = insert(t.open_call)
 _TELL = insert(t.call_story)
+_RECORD = insert(t.cdr).inline()
 _CLOSE = (
     delete(t.open_call)
     .where(t.open_call.c.call == bindparam("ended"))
@@ -95,7 +96,7 @@ def finish(connection: Connection, finished: Finished) -> bool:
         values |= {"sip_call_id": dialog.sip_call_id, "from_tag": dialog.from_tag}
     if finished.explanation is not None:
         values["config_version"] = finished.explanation.config_version
-    if not insert_once(connection, t.cdr, values):
+    if not _insert_record(connection, values):
         return False
     told = {
         "call": record.call,
@@ -118,6 +119,21 @@ def _keep_attempt(connection: Connection, record: RecordRow, attempt: AttemptRow
         connection.execute(update(t.attempt).where(t.attempt.c.attempt == attempt.attempt).values(**_part_of_attempt(part)))
     if part is not None and record.estimated and attempt.number == record.attempts:
         _complete(connection, record.call, part)
+
+
+def _insert_record(connection: Connection, values: Mapping[str, Any]) -> bool:
+    """The record of a call; False when it has one."""
+    if not partitions.partitioned(connection):
+        return insert_once(connection, t.cdr, values)
+    if not partitions.key_is_new(connection, values):
+        return False
+    connection.execute(_RECORD, values)
+    return True
+
+
+def forget(connection: Connection, call: str) -> None:
+    """Take an open row back: its call was refused, because nobody knew whether the row was there."""
+    connection.execute(delete(t.open_call).where(t.open_call.c.call == call))
 
 
 def take_event(connection: Connection, event: BoxEvent, received: datetime) -> bool:
@@ -158,7 +174,7 @@ def _take_waiting(connection: Connection, attempt: str) -> CallPart | None:
 
 
 def _last_attempt(connection: Connection, call: str) -> int | None:
-    return connection.execute(select(t.cdr.c.attempts).where(t.cdr.c.call == call)).scalar()
+    return connection.execute(select(t.cdr.c.attempts).where(partitions.record_of(connection, call))).scalar()
 
 
 def _complete(connection: Connection, call: str, part: CallPart) -> None:
@@ -171,7 +187,7 @@ def _complete(connection: Connection, call: str, part: CallPart) -> None:
     }  # fmt: skip
     if part.alerting is not None:
         values["alerting"] = part.alerting
-    estimated = (columns.call == call) & columns.estimated
+    estimated = partitions.record_of(connection, call) & columns.estimated
     connection.execute(update(t.cdr).where(estimated).values(**values))
 
 

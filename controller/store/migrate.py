@@ -10,7 +10,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine
 from sqlalchemy.engine import Connection
-from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError, ProgrammingError
+from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError
 
 from simrack.controller.store.engine import sqlite_path, write_engine
 from simrack.controller.store.rights import grant, has_roles
@@ -48,22 +48,25 @@ def migrate(url: str, clock: Clock) -> Migrated:
     try:
         with engine.begin() as connection:
             before = _upgrade(connection)
-    except ProgrammingError as error:
-        if getattr(error.orig, "sqlstate", "") != NO_RIGHT:
-            raise
-        todo = "Run `simrack database migrate` with the URL of the owner or of the server's administrator."
-        raise UserError(
-            f"the database needs version {head()} and its role may not change tables", _shown(url), todo
-        ) from error
     except DBAPIError as error:
-        todo = "Check that the server runs, the folder exists and may be written, and the disk is not full."
-        raise UserError(f"the database can't be opened: {error.orig}", _shown(url), todo) from error
+        raise _told(url, error) from error
     finally:
         engine.dispose()
     after = head()
     if before != after:
         log.info("database migrated", before=before, after=after)
     return Migrated(before, after, set_aside)
+
+
+def _told(url: str, error: DBAPIError) -> UserError:
+    if getattr(error.orig, "sqlstate", "") == NO_RIGHT:
+        return UserError(
+            f"the database needs version {head()} and its role may not change tables",
+            _shown(url),
+            "Run `simrack database migrate` with the URL of the owner or of the server's administrator.",
+        )
+    todo = "Check that the server runs, the folder exists and may be written, and the disk is not full."
+    return UserError(f"the database can't be opened: {error.orig}", _shown(url), todo)
 
 
 def head() -> str:

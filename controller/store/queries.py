@@ -31,6 +31,7 @@ from simrack.controller.models import (
 from simrack.controller.store import tables as t
 from simrack.controller.store.engine import read_engine
 from simrack.controller.store.errors import StoreDown
+from simrack.controller.store.partitions import record_of
 from simrack.wire.messages import AtLine, MediaFigures
 
 # A page longer than this helps nobody and costs memory.
@@ -72,7 +73,7 @@ class Queries:
     def story(self, call: str) -> Story | None:
         """One closed call with everything about it; None when there is no record of it (yet)."""
         with self._read() as connection:
-            record = connection.execute(select(t.cdr).where(t.cdr.c.call == call)).first()
+            record = connection.execute(select(t.cdr).where(record_of(connection, call))).first()
             if record is None:
                 return None
             told = connection.execute(select(t.call_story).where(t.call_story.c.call == call)).first()

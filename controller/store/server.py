@@ -7,8 +7,9 @@ from sqlalchemy.engine import URL, Connection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
-from simrack.controller.store.engine import CONNECT_TIMEOUT_S, parse_url, write_engine
+from simrack.controller.store.engine import parse_url, write_engine
 from simrack.controller.store.migrate import Migrated, migrate
+from simrack.controller.store.postgres import CONNECT_TIMEOUT_S
 from simrack.controller.store.rights import ROLES, differences, grant
 from simrack.wire.errors import UserError
 from simrack.wire.ports import Clock

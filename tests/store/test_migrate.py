@@ -1,5 +1,6 @@
 """Databases of every age open, or say what is wrong."""
 
+import re
 import sqlite3
 from pathlib import Path
 
@@ -22,7 +23,8 @@ def test_the_steps_make_exactly_the_declared_tables(url: str) -> None:
     engine = read_engine(url)
     with engine.connect() as connection:
         context = MigrationContext.configure(connection)
-        differences = [item for item in compare_metadata(context, metadata) if not _is_our_time_type(item)]
+        found = compare_metadata(context, metadata)
+    differences = [item for item in found if not _is_our_time_type(item) and not _is_by_month(item)]
     engine.dispose()
     assert differences == []
 
@@ -30,6 +32,13 @@ def test_the_steps_make_exactly_the_declared_tables(url: str) -> None:
 def _is_our_time_type(difference: object) -> bool:
     """UtcTime is DATETIME for the database, which reflection can't tell from it."""
     return isinstance(difference, list) and all("modify_type" in str(part[0]) for part in difference)
+
+
+def _is_by_month(difference: object) -> bool:
+    """What records by month have on PostgreSQL alone: the partitions, and a key that holds their column."""
+    thing = difference[1] if isinstance(difference, tuple) else None
+    names = (getattr(thing, "name", ""), getattr(getattr(thing, "table", None), "name", ""))
+    return any(re.fullmatch(r"cdr_(key|default|\d{4}_\d\d)|uq_cdr_call", str(name)) for name in names)
 
 
 @pytest.mark.stack

@@ -167,7 +167,7 @@ async def test_a_full_disk_is_said_and_survived(url: str, clock: FixedClock, que
     """A full disk surfaces as StoreDown, nothing is half-written, and space makes it work again."""
     async with Writer(url, clock, "run") as writer:
         await writer.open_call(an_open_call())
-        connection = writer._engine.raw_connection()
+        connection = writer.group._engine.raw_connection()
         pages = connection.cursor().execute("PRAGMA page_count").fetchone()[0]
         connection.cursor().execute(f"PRAGMA max_page_count={pages}")
         connection.close()
@@ -181,7 +181,7 @@ async def test_a_full_disk_is_said_and_survived(url: str, clock: FixedClock, que
             await ask(queries.story, row.call) for row in (await ask(queries.records, RecordFilter())).rows
         ]
         assert all(story is not None for story in stories)
-        connection = writer._engine.raw_connection()
+        connection = writer.group._engine.raw_connection()
         connection.cursor().execute("PRAGMA max_page_count=1000000")
         connection.close()
         await writer.finish(finished())
