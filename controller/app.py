@@ -32,6 +32,7 @@ from simrack.controller.calls.ports import LeftCall
 from simrack.controller.calls.resumed import resumable
 from simrack.controller.calls.services import CallLimits, Feed, Services
 from simrack.controller.calls.strays import Strays
+from simrack.controller.calls.strays import Strays
 from simrack.controller.config.files import Configuration, import_file
 from simrack.controller.config.rows import EMPTY
 from simrack.controller.fleet.history import recent_keys, usage_from_records
@@ -194,6 +195,9 @@ class _Rooms:
         self._strays = Strays(
             self._fleet.carried, self._desk.attempts, Commander(self._bus, "strays", self._clock, self._ids)
         )
+        self._strays = Strays(
+            self._fleet.carried, self._desk.attempts, Commander(self._bus, "strays", self._clock, self._ids)
+        )
         self._bus.on_connect(self._board.publish)
 
     async def serve(self, stack: AsyncExitStack, ready: Callable[[dict[str, Any]], None]) -> None:
@@ -216,6 +220,7 @@ class _Rooms:
             calls = parts.create_task(self._desk.run())
             try:
                 await self._open(stack, ready)
+                tasks.append(parts.create_task(self._strays.run()))
                 tasks.append(parts.create_task(self._strays.run()))
                 await self._owner.stopping.wait()
                 await self._desk.stop(STOP_WITHIN_S, hand_over=self._owner.handing_over)

@@ -70,11 +70,12 @@ class Commands:
         return {"lines": list(lines)}
 
     async def hang_up(self, args: Args) -> dict[str, Any]:
-        """End the call on `channel`."""
+        """End the call on `channel`; with `attempt` that one only."""
         call = self._module(args).current
-        if call is None:
-            raise CommandRefused("the channel has no call")
-        call.feed(logic.Ordered(Cause.NORMAL, "ended by a person"))
+        wanted = str(args.get("attempt") or "")
+        if call is None or (wanted and call.ticket.attempt != wanted):
+            raise CommandRefused("the channel has no call" if call is None else "the channel has another call")
+        call.feed(logic.Ordered(Cause.NORMAL, str(args.get("reason") or "ended by a person")))
         return {"call": call.ticket.call, "attempt": call.ticket.attempt}
 
     async def restart_module(self, args: Args) -> dict[str, Any]:

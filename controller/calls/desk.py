@@ -79,6 +79,10 @@ class Desk:
         """Calls in progress by id."""
         return dict(self._calls)
 
+    def attempts(self) -> set[str]:
+        """Ids of all attempts of the calls in progress."""
+        return {attempt.id for call in self._calls.values() for attempt in call.attempts}
+
     def hears(self, source: tuple[str, int]) -> bool:
         """Whether a packet of this source is looked at: not of a banned one, nor more than its budget."""
         if self._on.fleet.box_at(source) is not None:

@@ -156,6 +156,16 @@ class Fleet:
         state = self._boxes.get(box)
         return state.seen(channel, attempt, boot) if state is not None else Seen(online=False)
 
+    def carried(self) -> list[tuple[str, int, str]]:
+        """(box, channel, attempt) of the outgoing calls that reachable boxes report."""
+        return [
+            (state.box, report.channel, report.call.attempt)
+            for state in self._boxes.values()
+            if self._up(state) and state.box not in self._twins
+            for report in state.channels.values()
+            if report.call is not None and report.call.direction == "out"
+        ]
+
     @property
     def size(self) -> int:
         """How many boxes were ever heard of."""
