@@ -94,7 +94,7 @@ def _words(app: Flask, the_room: Room) -> None:
     times = the_room.times
     app.jinja_env.filters.update(
         clock=text.clock_text, clock_ms=text.clock_ms, seconds=text.seconds_text, offset=text.offset_text,
-        percent=text.percent, number=text.number_text, iccid=text.iccid_text, at=times.at, day=times.day,
+        percent=text.percent, number=text.number_text, mark=text.mark_text, rung=text.rung_text, iccid=text.iccid_text, at=times.at, day=times.day,
         full=times.full, utc=times.utc, iso=times.iso, short=times.short, pairs=_pairs,
     )  # fmt: skip
     static = Path(cast(str, app.static_folder))

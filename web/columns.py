@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from simrack.controller.models import Names, RecordRow
-from simrack.web.text import DASH, Times, clock_ms, number_text, seconds_text
+from simrack.web.text import DASH, Times, clock_ms, mark_text, number_text, seconds_text
 from simrack.wire import causes
 
 SIDES = {"called": "called side", "calling": "calling side", "rack": "this rack"}
@@ -41,6 +41,12 @@ def _place(row: RecordRow) -> str:
     return f"{row.box} / {row.channel}" if row.box and row.channel is not None else row.box or DASH
 
 
+def marks_text(record: RecordRow) -> str:
+    """All that is to be said beside a record, in words."""
+    marks = (*record.marks, *(("estimated",) if record.estimated else ()))
+    return ", ".join(map(mark_text, marks)) or DASH
+
+
 def cause_text(cause: int) -> str:
     """A cause as number and name: "16 normal clearing"."""
     return f"{cause} {causes.name(cause)}" if cause else DASH
@@ -65,7 +71,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("codec", "Codec", "", lambda r, s: r.codec or DASH, usual=False),
     Column("mos", "MOS", "mos", lambda r, s: f"{r.mos:.1f}" if r.mos is not None else DASH, "figure"),
     Column("attempts", "Tried", "attempts", lambda r, s: str(r.attempts), "figure"),
-    Column("marks", "Marks", "", lambda r, s: ", ".join((*r.marks, *(("estimated",) if r.estimated else ()))) or DASH,
+    Column("marks", "Marks", "", lambda r, s: marks_text(r),
            usual=False),
 )  # fmt: skip
 BY_ID = {column.id: column for column in COLUMNS}

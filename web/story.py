@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from simrack.controller.models import AttemptRow, CheckStep, Explanation, Names, RecordRow, Story
 from simrack.web import ladder
-from simrack.web.columns import SIDES, cause_text
+from simrack.web.columns import SIDES, cause_text, marks_text
 from simrack.web.text import DASH, Times, clock_ms, iccid_text, number_text, offset_text, seconds_text
 from simrack.wire.messages import FlowFigures, MediaFigures
 
@@ -236,4 +236,4 @@ def _fields(record: RecordRow, names: Names, times: Times) -> Iterable[tuple[str
     yield "Plan", names.plans.get(record.plan, record.plan) or DASH
     yield "Pattern", record.pattern or DASH
     yield "Codec", record.codec or DASH
-    yield "Marks", ", ".join((*record.marks, *(("estimated",) if record.estimated else ()))) or DASH
+    yield "Marks", marks_text(record)

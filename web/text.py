@@ -7,6 +7,39 @@ from zoneinfo import ZoneInfo
 import phonenumbers
 
 DASH = "\N{EN DASH}"
+#: Marks of a record in words; a mark of another release is shown as it is.
+_MARKS = {
+    "box-lost": "box lost in the call",
+    "cancel-crossed": "cancelled while it was answered",
+    "clock-suspect": "the clock had jumped: durations are guesses",
+    "controller-stopped": "the controller was stopped",
+    "estimated": "estimated",
+    "hung-up": "hung up by a person",
+    "late-answer": "an abandoned attempt was answered late",
+    "lost": "lost by the rack",
+    "max-duration": "longest duration reached",
+    "no-media": "no voice came",
+    "one-way": "voice one way only",
+    "resumed": "went on over a restart of the controller",
+}
+_RUNGS = {
+    "resync": "Resynchronising",
+    "reopen": "Opening",
+    "reset": "Restart",
+    "usb": "USB reset",
+    "power": "Power cycle",
+    "out": "Out of service",
+}
+
+
+def mark_text(mark: str) -> str:
+    """A record's mark in words."""
+    return _MARKS.get(mark, mark.replace("-", " "))
+
+
+def rung_text(rung: str) -> str:
+    """A rung of the recovery ladder in words."""
+    return _RUNGS.get(rung, rung)
 
 
 def clock_text(seconds: float | None) -> str:
