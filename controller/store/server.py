@@ -34,6 +34,16 @@ def create(admin: str, name: str, passwords: Mapping[str, str], clock: Clock) ->
     return urls
 
 
+def missing_roles(admin: str) -> tuple[str, ...]:
+    """Roles that the server doesn't have yet. Raises `UserError`."""
+    there: list[str] = []
+    _as_admin(
+        postgres_url(admin),
+        lambda connection: there.extend(connection.execute(text("SELECT rolname FROM pg_roles")).scalars()),
+    )
+    return tuple(role for role in ROLES if role not in there)
+
+
 def migrate_as_owner(url: str, clock: Clock) -> Migrated:
     """Bring the tables to this release under the owner's role, whoever the URL names, and renew the rights.
 
