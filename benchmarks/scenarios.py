@@ -4,6 +4,7 @@ import random
 
 CALLER = """<?xml version="1.0" encoding="ISO-8859-1" ?>
 <scenario name="caller">
+<nop start_rtd="refusal"></nop>
 <send retrans="500" start_rtd="pdd"><![CDATA[
 INVITE sip:[field0]@[remote_ip]:[remote_port] SIP/2.0
 Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch]-i
@@ -28,7 +29,7 @@ a=rtpmap:101 telephone-event/8000
 
 ]]></send>
 <recv response="100" optional="true"></recv>
-<recv response="503" optional="true" next="refused" rtd="pdd"></recv>
+<recv response="503" optional="true" next="refused" rtd="refusal"></recv>
 <recv response="180" optional="true" rtd="pdd"></recv>
 <recv response="200" rrs="true"></recv>
 <send><![CDATA[
