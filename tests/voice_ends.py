@@ -187,7 +187,8 @@ class Ends:
         try:
             while (now := time.monotonic()) < stop:
                 self._act(now)
-                wait = max(0.0, min(self._due[0][0], stop) - time.monotonic())
+                due = self._due[0][0] if self._due else stop
+                wait = max(0.0, min(due, stop) - time.monotonic())
                 for fd, _ in poll.poll(wait):
                     ends[fd].listen(time.monotonic())
         finally:

@@ -87,7 +87,7 @@ class Ear:
     """Listens to one direction of one call: `hear` what came when; the figures are there at any time."""
 
     hz: float
-    rate_hz: float = RATE
+    peak: float = PEAK
     clicks: int = 0
     heard_s: float = 0.0
     moments: list[float] = field(default_factory=list)  # when the middle of a dip was heard
@@ -116,11 +116,11 @@ class Ear:
     def _look(self, upto: int) -> None:
         line = self._line[: upto + TAIL]
         if self._skip <= 0:
-            bad = breaks(line[: upto + 2], self.hz)
+            bad = breaks(line[: upto + 2], self.hz, self.peak)
             self.clicks += len(bad)
             self.places += [self._when(float(at)) for at in bad]
             # A dip that begins behind `upto` is seen whole next time.
-            self.moments += [self._when(middle) for middle in dips(line, self.hz) if middle - DIP / 2 < upto]
+            self.moments += [self._when(middle) for middle in dips(line, self.hz, self.peak) if middle - DIP / 2 < upto]
             self.heard_s += upto / RATE
         self._skip -= upto
         self._line = self._line[upto:]

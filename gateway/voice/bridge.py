@@ -182,6 +182,11 @@ class Bridge:
         self._ticks += steps
         self._watch(now, steps * TICK_S)
 
+    def skip(self, steps: int) -> None:
+        """The host stood still for so long that these steps are left out: our time stamps tell how late it is."""
+        self._stream.advance(steps * FRAME_MS * self._row.clock // 1000)
+        self._marker = True
+
     def _take_rtp(self, now: float) -> None:
         came = 0
         for data, source in self._port.poll():

@@ -70,13 +70,18 @@ class VoiceTicker:
                 bridge.failed.set()
                 bridge.close()
 
+    def _skip(self, steps: int) -> None:
+        self.skipped += steps
+        for bridge in self._bridges:
+            bridge.skip(steps)
+
     async def run(self) -> None:
         """Tick until cancelled."""
         due = self._clock.monotonic()
         while True:
             behind = int((self._clock.monotonic() - due) / TICK_S)
             if behind > MOST_CATCH_UP:
-                self.skipped += behind - MOST_CATCH_UP
+                self._skip(behind - MOST_CATCH_UP)
                 due += (behind - MOST_CATCH_UP) * TICK_S
                 behind = MOST_CATCH_UP
             self.late += behind > 0

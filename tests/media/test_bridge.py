@@ -684,6 +684,18 @@ async def test_ticks_that_are_made_up_together_lose_nothing(
     assert (figures.to_network.late, figures.to_network.lost) == (0, 0)
 
 
+async def test_after_a_stall_time_stamps_tell_the_true_time(make_rig: Callable[..., Rig], tone: Any) -> None:
+    """Breaks: after each stall of the box the SIP side's jitter buffer takes our voice for late, for the rest of the call."""
+    rig = make_rig()
+    rig.run(20, to_client=tone(400))
+    rig.ticker._skip(25)
+    rig.run(20, to_client=tone(400))
+    before, after = rig.client.packets[19:21]
+    assert (after.sequence - before.sequence) & 0xFFFF == 1
+    assert (after.timestamp - before.timestamp) & 0xFFFFFFFF == 26 * 160
+    assert after.marker
+
+
 async def test_the_ticker_keeps_time() -> None:
     """Breaks: voice too fast or too slow, or a stalled box that never catches up."""
     clock = Jumping()
