@@ -111,14 +111,14 @@ def finish(connection: Connection, finished: Finished) -> bool:
 
 def _keep_attempt(connection: Connection, record: RecordRow, attempt: AttemptRow) -> None:
     """Insert an attempt together with the box's part of it, where that waits already."""
-    values = _attempt_values(record.call, attempt)
+    values = attempt_values(record.call, attempt)
     part = _take_waiting(connection, attempt.attempt)
     if part is not None:
-        values |= _part_of_attempt(part)
+        values |= part_of_attempt(part)
     if not insert_once(connection, t.attempt, values) and part is not None:
-        connection.execute(update(t.attempt).where(t.attempt.c.attempt == attempt.attempt).values(**_part_of_attempt(part)))
+        connection.execute(update(t.attempt).where(t.attempt.c.attempt == attempt.attempt).values(**part_of_attempt(part)))
     if part is not None and record.estimated and attempt.number == record.attempts:
-        _complete(connection, record.call, part)
+        complete(connection, record.call, part)
 
 
 def _insert_record(connection: Connection, values: Mapping[str, Any]) -> bool:
@@ -158,10 +158,10 @@ def _settle(connection: Connection, attempt: str) -> None:
     part = _take_waiting(connection, attempt)
     if part is None or row.part:
         return
-    connection.execute(update(t.attempt).where(t.attempt.c.attempt == attempt).values(**_part_of_attempt(part)))
+    connection.execute(update(t.attempt).where(t.attempt.c.attempt == attempt).values(**part_of_attempt(part)))
     # The attempt that carried the call is the last one tried.
     if row.number == _last_attempt(connection, row.call):
-        _complete(connection, row.call, part)
+        complete(connection, row.call, part)
 
 
 def _take_waiting(connection: Connection, attempt: str) -> CallPart | None:
@@ -177,7 +177,7 @@ def _last_attempt(connection: Connection, call: str) -> int | None:
     return connection.execute(select(t.cdr.c.attempts).where(partitions.record_of(connection, call))).scalar()
 
 
-def _complete(connection: Connection, call: str, part: CallPart) -> None:
+def complete(connection: Connection, call: str, part: CallPart) -> None:
     """Put the network's figures in an estimated record: once, because the attempt's row then has its part."""
     columns = t.cdr.c
     values = {
@@ -223,14 +223,16 @@ def _record_values(record: RecordRow) -> dict[str, Any]:
     return {**values, "marks": list(record.marks)}
 
 
-def _attempt_values(call: str, attempt: AttemptRow) -> dict[str, Any]:
+def attempt_values(call: str, attempt: AttemptRow) -> dict[str, Any]:
+    """The columns of an attempt."""
     values = {name: getattr(attempt, name) for name in AttemptRow.model_fields}
     values["at_log"] = AT_LOG.dump_json(attempt.at_log).decode() if attempt.at_log else None
     values["media"] = attempt.media.model_dump_json() if attempt.media else None
     return {**values, "call": call, "part": False}
 
 
-def _part_of_attempt(part: CallPart) -> dict[str, Any]:
+def part_of_attempt(part: CallPart) -> dict[str, Any]:
+    """The columns of an attempt that its box tells."""
     return {
         "cause": part.cause, "cause_text": part.cause_text, "talk_ms": part.talk_ms, "ended": part.released,
         "iccid": part.iccid, "at_log": AT_LOG.dump_json(part.at_log).decode(),
@@ -259,3 +261,8 @@ def activate(connection: Connection, version: int, now: datetime) -> None:
     changed = update(t.config_active).where(t.config_active.c.id == 1).values(version=version, activated=now)
     if connection.execute(changed).rowcount == 0:
         connection.execute(insert(t.config_active).values(id=1, version=version, activated=now))
+
+
+def touch(connection: Connection) -> None:
+    """Write a row as it is: a disk that is full or a server that only reads refuses that too."""
+    connection.execute(update(t.config_active).where(t.config_active.c.id == 1).values(id=1))

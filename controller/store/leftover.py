@@ -5,14 +5,15 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.engine import Connection, Row
 
 from simrack.controller.calls.ports import Dialogs, Finished, LeftCall, OpenCall
 from simrack.controller.models import AttemptRow, KeptCall, RecordRow
+from simrack.controller.store import jobs, partitions
 from simrack.controller.store import tables as t
 from simrack.controller.store.errors import StoreRefused
-from simrack.controller.store.jobs import finish
+from simrack.controller.store.jobs import finish, insert_once
 from simrack.sip.legs import DialogIds
 from simrack.wire.messages import CallPart
 
@@ -49,7 +50,47 @@ def close_left_over(connection: Connection, run: str, now: datetime, keep: froze
     lost = [row for row in rows if row.call not in keep]
     for row in lost:
         finish(connection, Finished(_lost(row, now), None, (), _lost_attempt(row, now)))
+        if not row.attempt:
+            claim_parts(connection, row.call)
     return tuple(row.call for row in lost)
+
+
+def lost_calls(connection: Connection, since: datetime) -> frozenset[str]:
+    """Calls that were closed as lost before any attempt was known of: a box may still have a part of them."""
+    columns = t.cdr.c
+    unknown = columns.estimated & (columns.attempts == 0) & (columns.cause == LOST_CAUSE)
+    return frozenset(connection.execute(select(columns.call).where(unknown & (columns.ended >= since))).scalars())
+
+
+def claim_parts(connection: Connection, call: str) -> None:
+    """Give a lost call the attempts that boxes tell of: it died before its row named one.
+
+    The network may even have connected it: then it was an answered call, for as long as the box says.
+    """
+    seen = t.box_event_seen.c
+    rows = connection.execute(
+        select(seen.box, seen.body).where(seen.call == call, seen.body.is_not(None)).order_by(seen.at)
+    ).all()
+    for row in rows:
+        _claim(connection, call, row.box, CallPart.model_validate_json(row.body))
+
+
+def _claim(connection: Connection, call: str, box: str, part: CallPart) -> None:
+    known = select(func.count()).select_from(t.attempt).where(t.attempt.c.call == call)
+    number = connection.execute(known).scalar_one() + 1
+    attempt = AttemptRow(
+        attempt=part.attempt, number=number, box=box, channel=part.channel, started=part.invited,
+        outcome="answered" if part.connected else "lost",
+    )  # fmt: skip
+    new = insert_once(connection, t.attempt, jobs.attempt_values(call, attempt) | jobs.part_of_attempt(part))
+    connection.execute(update(t.box_event_seen).where(t.box_event_seen.c.attempt == part.attempt).values(body=None))
+    if not new:
+        return
+    record = {"attempts": number, "box": box, "channel": part.channel, "iccid": part.iccid}
+    if part.connected is not None:
+        record |= {"outcome": "answered", "answered": part.connected}
+    connection.execute(update(t.cdr).where(partitions.record_of(connection, call)).values(**record))
+    jobs.complete(connection, call, part)
 
 
 def _left(connection: Connection, row: Row[Any]) -> LeftCall:

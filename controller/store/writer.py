@@ -1,6 +1,7 @@
 """The controller's one writer: what is written, as methods; `group.py` has the thread that does it."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
 from functools import partial
 from typing import Any, Literal, Self
 
@@ -12,11 +13,13 @@ from simrack.controller.models import AlarmRow
 from simrack.controller.store import jobs, leftover, partitions
 from simrack.controller.store.engine import parse_url
 from simrack.controller.store.group import GroupCommit
-from simrack.wire.messages import BoxEvent
+from simrack.wire.messages import BoxEvent, CallPart
 from simrack.wire.ports import Clock
 
 # Rows of a configuration import per transaction (architecture: who writes what).
 IMPORT_BATCH = 1000
+# A box that stood apart for longer tells its parts to records that stay as they are.
+PARTS_COME_WITHIN = timedelta(days=7)
 
 Severity = Literal["critical", "major", "minor"]
 
@@ -31,6 +34,7 @@ class Writer:
     def __init__(self, url: str, clock: Clock, run: str) -> None:
         self._clock = clock
         self._run = run
+        self._lost: frozenset[str] = frozenset()  # calls whose attempts only their boxes know
         self.group = GroupCommit(url, clock)
         self.by_month = parse_url(url).get_backend_name() == "postgresql"
 
@@ -73,7 +77,11 @@ class Writer:
         now = self._clock.utc()
 
         def work(connection: Connection) -> tuple[BoxEvent, ...]:
-            return tuple(event for event in events if jobs.take_event(connection, event, now))
+            new = tuple(event for event in events if jobs.take_event(connection, event, now))
+            for event in new:
+                if isinstance(event.body, CallPart) and event.body.call in self._lost:
+                    leftover.claim_parts(connection, event.body.call)
+            return new
 
         return await self.group.do(work)
 
@@ -88,7 +96,13 @@ class Writer:
     async def close_left_over(self, keep: frozenset[str] = frozenset()) -> tuple[str, ...]:
         """Close the other open calls of earlier runs with cause 41, side rack; returns their ids."""
         now = self._clock.utc()
-        return await self.group.do(lambda connection: leftover.close_left_over(connection, self._run, now, keep))
+
+        def work(connection: Connection) -> tuple[tuple[str, ...], frozenset[str]]:
+            closed = leftover.close_left_over(connection, self._run, now, keep)
+            return closed, leftover.lost_calls(connection, now - PARTS_COME_WITHIN)
+
+        closed, self._lost = await self.group.do(work)
+        return closed
 
     async def open_alarm(
         self, cause: str, severity: Severity, title: str, advice: str = ""
@@ -128,3 +142,7 @@ class Writer:
         """Make the months to come, where the database keeps records by month; returns how many were new."""
         today = self._clock.utc().date()
         return await self.group.do(lambda connection: partitions.make_ahead(connection, today))
+
+    async def probe(self) -> None:
+        """Write something that changes nothing. Raises `StoreDown` when nothing can be written."""
+        await self.group.do(jobs.touch)

@@ -1,6 +1,7 @@
 """Answered calls over the death of the controller: neither side notices, and each call has its one record."""
 
 import asyncio
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -256,3 +257,91 @@ async def test_channel_report_in_another_state_does_not_end_a_call(tmp_path: Pat
         await until(lambda: at_box.request("BYE"))
         await on.box.tell(at_box, talk_ms=5)
         assert (await on.record()).side == "calling"
+
+
+async def test_network_connected_a_call_that_died_unanswered(tmp_path: Path) -> None:
+    """Killed between the box's 200 and the disk: the box's part makes an answered call of the lost one."""
+    async with lives(tmp_path) as on:
+        on.before_write = lambda name: on.shut_ports() if name == "connected" else None
+        await on.die_and_rise()
+        on.before_write = lambda _name: None
+        call = on.invite()
+        at_box = await on.box.invited()
+        assert at_box.invite is not None
+        at_box.respond(at_box.invite, 200, "OK", body=ANSWER)
+        await until(lambda: on.store and on.store.dead, "the death")
+        await on.die()
+        await on.start()
+        at_box.respond(at_box.invite, 200, "OK", body=ANSWER)
+        await until(lambda: at_box.request("BYE"), "the end of an answer that nobody waits for")
+        await on.box.tell(at_box, talk_ms=250, ring_ms=9, connected=datetime.now(UTC), cause=41, side="rack")
+        await until(lambda: on.box.acks, "the part on disk")
+        row = await on.record()
+        assert (row.outcome, row.talk_network_ms, row.attempts, row.box) == ("answered", 250, 1, "box-1")
+        assert row.marks == ("lost",)
+        assert not call.final
+
+
+async def test_death_between_the_disk_and_the_200(tmp_path: Path) -> None:
+    """The sender rings on; the next run gives it the answer that the dead one owed, and the call is a call."""
+    async with lives(tmp_path) as on:
+        on.before_write = lambda name: on.shut_ports() if name == "connected done" else None
+        await on.die_and_rise()
+        on.before_write = lambda _name: None
+        call = on.invite()
+        at_box = await on.box.invited()
+        assert at_box.invite is not None
+        at_box.respond(at_box.invite, 200, "OK", body=ANSWER)
+        await until(lambda: on.store and on.store.dead, "the death")
+        await on.die()
+        await on.box.carry(at_box)
+        assert not call.final
+        await on.start()
+        await until(lambda: call.final and call.final.status == 200, "the answer")
+        assert call.final is not None
+        assert call.final.body == ANSWER
+        call.again("BYE")
+        await until(lambda: at_box.request("BYE"), "the BYE at the box")
+        await on.box.tell(at_box, talk_ms=70)
+        row = await on.record()
+        assert (row.outcome, row.cause, row.talk_network_ms) == ("answered", 16, 70)
+
+
+@pytest.mark.parametrize("point", ["open_call", "open_call done", "finish", "finish done"])
+async def test_death_at_each_write(tmp_path: Path, point: str) -> None:
+    """Wherever the disk is when we die: one call, one record, no leg left; a fresh call where nothing was on disk."""
+    async with lives(tmp_path) as on:
+        on.before_write = lambda name: on.shut_ports() if name == point else None
+        await on.die_and_rise()
+        on.before_write = lambda _name: None
+        call = on.invite()
+        if point.startswith("open"):
+            await until(lambda: on.store and on.store.dead, "the death")
+            assert not call.got
+            await on.die_and_rise()
+            call.send("INVITE", cseq=1, body=call.sdp)
+            if point == "open_call":
+                at_box = await on.box.invited()
+                call.cancel()
+                await until(lambda: at_box.request("CANCEL"))
+                await on.box.tell(at_box)
+                assert (await on.record()).outcome == "cancelled"
+            else:
+                await until(lambda: call.final, "an answer")
+                assert call.final is not None
+                assert call.final.status == 503
+                assert (await on.record()).marks == ("lost",)
+            return
+        at_box = await on.box.invited()
+        assert at_box.invite is not None
+        at_box.respond(at_box.invite, 200, "OK", body=ANSWER)
+        await until(lambda: call.final, "the answer")
+        call.again("BYE")
+        await until(lambda: at_box.request("BYE"))
+        await on.box.tell(at_box, talk_ms=44)
+        await until(lambda: on.store and on.store.dead, "the death")
+        await on.die()
+        await on.box.report(int(at_box.invite.headers["x-simrack-channel"]))
+        await on.start()
+        row = await on.record()
+        assert (row.outcome, row.talk_network_ms, row.cause, row.estimated) == ("answered", 44, 16, False)

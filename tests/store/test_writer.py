@@ -243,6 +243,27 @@ async def test_answered_call_of_an_earlier_run_comes_back_whole(
 
 
 @pytest.mark.stack
+@pytest.mark.parametrize("when", ["before the crash", "after the start"])
+async def test_lost_call_gets_the_attempts_that_its_boxes_tell_of(
+    url: str, writer: Writer, clock: FixedClock, queries: Queries, when: str
+) -> None:
+    """Killed before the row named an attempt: what the network did is in the record all the same, once."""
+    part = a_part_event("rings", "a7")
+    async with Writer(url, clock, "run-1") as before:
+        await before.open_call(an_open_call("rings"))
+        if when == "before the crash":
+            await before.take_events([part])
+    assert await writer.close_left_over() == ("rings",)
+    await writer.take_events([part, part.model_copy(update={"seq": 9})])
+    (row,) = (await ask(queries.records, RecordFilter())).rows
+    assert (row.outcome, row.talk_network_ms, row.attempts, row.estimated) == ("answered", 29950, 1, False)
+    assert (row.box, row.channel, row.cause, row.marks) == ("lab-01", 3, 41, ("lost",))
+    story = await ask(queries.story, "rings")
+    assert story is not None
+    assert [attempt.talk_ms for attempt in story.attempts] == [29950]
+
+
+@pytest.mark.stack
 async def test_alarms_of_one_cause_count_and_close(writer: Writer, queries: Queries) -> None:
     """The Rack page shows one line per cause with its count, and none after it closed."""
     first, new = await writer.open_alarm("box-unreachable:lab-01", "major", "lab-01 is gone", "Look at it.")
