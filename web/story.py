@@ -11,6 +11,8 @@ from simrack.wire.messages import FlowFigures, MediaFigures
 
 # Two clocks are compared by how much they drifted apart; in a short call jitter is more than that.
 DRIFT_FROM_MS = 60_000
+# Everybody is silent for some seconds of a call.
+DEAD_AIR_FROM = 0.1
 # A difference that an operator's bill would show too (architecture: differences over 1 s are marked).
 TALK_DIFFERS_MS = 1000
 
@@ -205,7 +207,10 @@ def _flow(flow: FlowFigures) -> str:
     sent = flow.packets + flow.lost
     loss = f"loss {100 * flow.lost / sent:.1f} %" if sent else "no packet"
     level = f", mean {flow.level_dbfs:.0f} dBFS" if flow.level_dbfs is not None else ""
-    return f"{loss}, late {flow.late}, jitter {flow.jitter_ms:.0f} ms{level}"
+    burst = f", longest gap {flow.longest_burst_ms} ms" if flow.bursts else ""
+    delay = f", delay {flow.delay_ms:.0f} ms" if flow.delay_ms else ""
+    dead = f", {100 * flow.dead_air:.0f} % dead air" if flow.dead_air >= DEAD_AIR_FROM else ""
+    return f"{loss}{burst}, late {flow.late}, jitter {flow.jitter_ms:.0f} ms{delay}{level}{dead}"
 
 
 def _fields(record: RecordRow, names: Names, times: Times) -> Iterable[tuple[str, str]]:

@@ -70,6 +70,16 @@ _KINDS = (
         "Fewer calls are admitted until it can. Look at what else runs here (`top`), and at the disk.",
     ),
     Kind(
+        "no-media", "major", "Calls without any voice: {subject}",
+        "They were released by the rack. Look at one call's story: which side was silent? Then at that module's audio port, at the "
+        "box's RTP ports in the firewall, and at the address in the sender's SDP.",
+    ),
+    Kind(
+        "one-way", "minor", "Voice one way only, several calls in a row: {subject}",
+        "Look at one call's story: `no-rtp` or `silent-rtp` is the sender's side (firewall, NAT, its SDP), `no-pcm` or `silent-pcm` the "
+        "module's (audio port, antenna, network).",
+    ),
+    Kind(
         "overload", "minor", "Calls come faster than this process admits",
         "The rest get 503 with Retry-After. Spread the calls, or raise `calls_per_second` after measuring.",
     ),

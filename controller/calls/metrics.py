@@ -15,6 +15,7 @@ class Metrics:
             "calls", "Calls that ended, by direction and outcome.", "direction", "outcome"
         )
         self.causes = self._counter("call_causes", "Ends of calls by Q.850 cause and side.", "cause", "side")
+        self.voice_troubles = self._counter("voice_troubles", "Calls without voice, or with voice one way only.", "trouble")
         self.refusals = self._counter("refusals", "Calls that were refused, by reason.", "reason")
         self.strangers = self._counter("unidentified", "INVITEs of nobody we know, by reason.", "reason")
         self.challenges = self._counter("challenges", "401 responses.")

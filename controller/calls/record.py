@@ -172,6 +172,10 @@ def _marks(history: History, difference_ms: int) -> list[str]:
         marks.append("rerouted")
     if abs(difference_ms) > DIFFERS_MS:
         marks.append("talk-differs")
+    part = history.carrier.part if history.carrier else None
+    if part is not None and part.media.trouble:
+        # `one-way:no-rtp` and the like: the direction stands in the attempt's figures.
+        marks.append(part.media.trouble.partition(":")[0])
     return marks
 
 

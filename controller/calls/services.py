@@ -6,6 +6,7 @@ from typing import Protocol
 
 import structlog
 
+from simrack.controller.alarms.voice import VoiceTroubles
 from simrack.controller.calls.metrics import Metrics
 from simrack.controller.calls.ports import CallStore, Dialler, Router
 from simrack.controller.fleet.state import Fleet
@@ -101,6 +102,7 @@ class Services:
     metrics: Metrics
     stamp_boot: str
     limits: CallLimits = field(default_factory=CallLimits)
+    voice: VoiceTroubles = field(default_factory=VoiceTroubles)
     _seq: int = 0
 
     def stamp(self) -> tuple[str, int]:
