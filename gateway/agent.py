@@ -24,7 +24,7 @@ from simrack.gateway.figures import Figures, Sources, Tally
 from simrack.gateway.journal import Journal
 from simrack.gateway.module import Module
 from simrack.gateway.outbox import Outbox
-from simrack.gateway.ports import Locator, NoPace, Opener, Pace, Sound, Tools
+from simrack.gateway.ports import Hands, Locator, NoHands, NoPace, Opener, Pace, Sound, Tools
 from simrack.gateway.settings import BoxSettings, check_link
 from simrack.gateway.switchboard import Switchboard
 from simrack.gateway.uplink import Self, Uplink, will
@@ -103,6 +103,7 @@ class Box:
     software: str = "simrack"
     make_stack: MakeStack = SipStack
     locate: Locator = locate
+    hands: Hands = field(default_factory=NoHands)
     watch_plugs: Callable[[Callable[[], None]], Watcher] = HotPlug
     modules: dict[int, Module] = field(default_factory=dict)
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
@@ -180,6 +181,7 @@ class Box:
             opener=self.opener,
             dial=stack.dial,
             controller=controller,
+            hands=self.hands,
         )
         for row, channel in zip(self.settings.module, channels, strict=True):
             self.modules[row.channel] = Module(row, channel, tools)

@@ -9,7 +9,7 @@ import structlog
 from simrack.drivers.modems.base import CardState
 from simrack.gateway.errors import IllegalMove
 from simrack.wire.channel import IN_CALL, ChannelState, Mark, allowed
-from simrack.wire.messages import CallInfo, ChannelReport, ModuleInfo, NetworkInfo, SimInfo
+from simrack.wire.messages import CallInfo, ChannelReport, ModuleInfo, NetworkInfo, RecoveryInfo, SimInfo
 from simrack.wire.ports import Clock
 
 log = structlog.get_logger(__name__)
@@ -74,6 +74,7 @@ class Channel:
     network: NetworkInfo | None = None
     call: CallInfo | None = None
     fault: str = ""
+    recovery: RecoveryInfo | None = None
     illegal_moves: int = 0
 
     def __post_init__(self) -> None:
@@ -166,4 +167,5 @@ class Channel:
             network=self.network,
             call=self.call,
             fault=self.fault,
+            recovery=self.recovery,
         )

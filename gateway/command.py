@@ -54,6 +54,7 @@ async def _serve(
     import structlog
 
     from simrack.gateway.agent import Box
+    from simrack.gateway.hands import site_hands
     from simrack.wire.mqtt import MqttBus
 
     if not settings.module:
@@ -68,6 +69,7 @@ async def _serve(
         background=(hardware.run,),
         pace=hardware.ticker,
         software=software,
+        hands=site_hands(settings.board),
     )
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, agent.stop)

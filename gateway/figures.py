@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from simrack.gateway.ladder import Rung
 from simrack.gateway.module import Module
 from simrack.gateway.outbox import Outbox
 from simrack.gateway.ports import Facts, Pace
@@ -24,12 +25,15 @@ class Tally:
     facts: Facts
     calls: Counter[tuple[str, ...]] = field(default_factory=Counter)
     causes: Counter[tuple[str, ...]] = field(default_factory=Counter)
+    troubles: Counter[tuple[str, ...]] = field(default_factory=Counter)
 
     async def put(self, body: CallPart | FaultPart) -> None:
         """Count and pass on."""
         if isinstance(body, CallPart):
             self.calls[body.direction, "answered" if body.connected else "unanswered"] += 1
             self.causes[str(body.cause), body.side] += 1
+            if body.media.trouble:
+                self.troubles[str(body.channel), body.media.trouble] += 1
         await self.facts.put(body)
 
 
@@ -81,16 +85,21 @@ class Figures(Collector):
         yield _counter("call_causes", "Ends of calls by Q.850 cause and side.", ["cause", "side"], tally.causes)
 
     def _troubles(self) -> Iterator[Metric]:
-        timeouts, steps = Counter[tuple[str, ...]](), Counter[tuple[str, ...]]()
+        timeouts, steps, led_to = (Counter[tuple[str, ...]]() for _ in range(3))
         for number, module in self._from.modules.items():
             timeouts[str(number),] = module.at_timeouts
-            for step in ("reopen", "reset"):
-                steps[str(number), step] = module.steps[step]
+            for rung in Rung:
+                steps[str(number), rung] = module.tries[rung]
+                led_to[str(number), rung, "cured"] = module.cured[rung]
+                led_to[str(number), rung, "failed"] = module.failed[rung]
         yield _counter("at_timeouts", "AT commands without an answer in time.", ["channel"], timeouts)
         yield _counter("recovery_steps", "Tries to bring a module back.", ["channel", "step"], steps)
+        what = "What the tries to bring a module back led to."
+        yield _counter("recovery_results", what, ["channel", "step", "result"], led_to)
 
     def _voice(self) -> Iterator[Metric]:
-        pace = self._from.pace
+        pace, troubles = self._from.pace, self._from.tally.troubles
+        yield _counter("voice_troubles", "Calls whose voice was dead one way or both.", ["channel", "trouble"], troubles)
         for name, text, count in (
             ("ticks", "Steps of 20 ms.", pace.ticks),
             ("ticks_late", "Steps that came a step or more too late.", pace.late),

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import structlog
 
+from simrack.drivers.board.base import BoardError
 from simrack.drivers.modems.base import (
     AtTrace,
     AudioFlow,
@@ -29,27 +30,30 @@ from simrack.drivers.modems.base import (
 from simrack.gateway import calls_logic as logic
 from simrack.gateway.call import LiveCall, Moments, Ticket, moment
 from simrack.gateway.channel import Channel
+from simrack.gateway.ladder import Rung, next_step
 from simrack.gateway.ports import Audio, Opened, Tools
 from simrack.gateway.settings import ModuleSettings
 from simrack.sip import sdp
 from simrack.sip.errors import SipError
 from simrack.sip.legs import Dial
 from simrack.wire.channel import IN_CALL, ChannelState
-from simrack.wire.messages import FaultPart, SimInfo
+from simrack.wire.messages import FaultPart, RecoveryInfo, RungFigures, SimInfo
 
 log = structlog.get_logger(__name__)
 S = ChannelState
 
 # Start-up lists take seconds; a module that boots meanwhile (EC25: 13 s to AT, 25 s to its card) may need more.
 START_S = 60.0
-# A replugged stick is back in about 3 s; a dead one must not fill the log.
-BACKOFF_S = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 60.0)
 # A port that isn't there yet is looked for at this pace, where udev doesn't tell: looking costs one stat().
 LOOK_S = 1.0
 # Served this long, a module has proved itself and the next failure starts the back-off anew.
 PROVEN_S = 60.0
-# From this failure on, the module is told to restart itself before its port is opened again.
-RESET_FROM = 3
+# After a reset: until the port must be gone, if it goes at all, and until it must be back (EC25: 13 s).
+GONE_S = 5.0
+RETURN_S = 45.0
+# A module that is away this long may hang in its boot loader (EC25 after a warm boot): switched power brings it
+# back. Sooner it was somebody's hand.
+ABSENT_S = 120.0
 CLOSE_S = 5.0
 # An incoming caller gives up sooner than this; the network does too (24.008 T303/T301).
 INCOMING_RING_S = 120.0
@@ -72,9 +76,14 @@ class Module:
     tools: Tools
     audio: Audio | None = None
     current: LiveCall | None = None
-    failures: int = 0
-    #: What was done to bring the module back: "reopen", "reset".
-    steps: Counter[str] = field(default_factory=Counter)
+    #: The ladder's rungs since the box started: how often tried, and what it led to.
+    tries: Counter[str] = field(default_factory=Counter)
+    cured: Counter[str] = field(default_factory=Counter)
+    failed: Counter[str] = field(default_factory=Counter)
+    #: In this trouble: the rungs so far, those that did not help, and the one whose effect is awaited.
+    _tried: list[Rung] = field(default_factory=list)
+    _in_vain: list[Rung] = field(default_factory=list)
+    _rung: Rung | None = None
     _timeouts: int = 0
     _opened: Opened | None = None
     _ringing: CallProgress | None = None
@@ -111,12 +120,12 @@ class Module:
             self._group = group
             try:
                 while True:
-                    reason = await self._serve_once()
-                    await self._back_off(reason)
+                    await self._serve_once()
+                    await self._recover()
             finally:
-                await self._close(reset=False)
+                await self._close()
 
-    async def _serve_once(self) -> str:
+    async def _serve_once(self) -> None:
         begun = self.tools.clock.monotonic()
         try:
             await self._serve()
@@ -127,17 +136,15 @@ class Module:
         except Exception as error:
             log.exception("module task broke", box=self.channel.box, channel=self.channel.number)
             state, reason = S.FAULT, f"internal: {type(error).__name__}"
-        if self.tools.clock.monotonic() - begun > PROVEN_S:
-            self.failures = 0
+        if self._rung is None and self.tools.clock.monotonic() - begun > PROVEN_S:
+            self._tried.clear()
         await self._out_of_service(state, reason)
-        return reason
 
     async def _serve(self) -> None:
         row = await self.tools.locate(self.row)
         if row is None:
             raise Lost(S.ABSENT, f"no module at {self.row.at or self.row.usb}")
         self.channel.begin()
-        self.steps["reopen"] += self.failures > 0
         async with asyncio.timeout(START_S):
             self._opened = await self.tools.opener(row, self._trace)
             info = await self.driver.start()
@@ -169,32 +176,40 @@ class Module:
         if self.current is not None:
             self.current.feed(logic.ModuleLost(reason))
         self.channel.gone(state, reason)
-        await self._close(reset=state is S.FAULT and self.failures + 1 >= RESET_FROM)
+        await self._close()
         await self._idle.wait()
         self._ringing = None
-        self.failures += 1
+        if self._rung is not None:
+            await self._did_not_help(self._rung, reason)
         # One fact per trouble, not one per try.
         if reason != self._trouble:
             self._trouble = reason
             log.warning("module lost", box=self.channel.box, channel=self.channel.number, reason=reason)
             await self.tools.facts.put(FaultPart(channel=self.channel.number, reason=reason))
 
+    async def _did_not_help(self, rung: Rung, reason: str) -> None:
+        self._rung = None
+        self.failed[rung] += 1
+        if rung not in self._in_vain:
+            self._in_vain.append(rung)
+            await self.tools.facts.put(FaultPart(channel=self.channel.number, reason=reason, rung=rung))
+        self._show_recovery()
+
     async def _came_back(self) -> None:
+        if self._rung is not None:
+            self.cured[self._rung] += 1
+            log.info("module brought back", box=self.channel.box, channel=self.channel.number, rung=self._rung.value)
+        self._rung = None
+        self._in_vain.clear()
+        self._show_recovery()
         if self._trouble:
             reason, self._trouble = self._trouble, ""
             await self.tools.facts.put(FaultPart(channel=self.channel.number, reason=reason, cleared=True))
 
-    async def _close(self, *, reset: bool) -> None:
+    async def _close(self) -> None:
         opened, self._opened = self._opened, None
         if opened is not None:
             self._timeouts += opened.driver.timeouts
-            self.steps["reset"] += reset
-            try:
-                async with asyncio.timeout(CLOSE_S):
-                    if reset:
-                        await opened.driver.reset()
-            except (ModemError, TimeoutError) as error:
-                log.info("no reset", box=self.channel.box, channel=self.channel.number, error=str(error))
             with contextlib.suppress(TimeoutError, ModemError, OSError):
                 async with asyncio.timeout(CLOSE_S):
                     await opened.driver.close()
@@ -209,14 +224,79 @@ class Module:
         await audio.lost.wait()
         self.distrust(f"audio port lost: {audio.reason}")
 
-    async def _back_off(self, reason: str) -> None:
-        if await self.tools.locate(self.row) is None:
-            while await self.tools.locate(self.row) is None:
-                await self._doze(LOOK_S)
+    # --- recovery -----------------------------------------------------------------------------------------
+
+    async def _recover(self) -> None:
+        """Wait, and do what the ladder says, once; whether it helped shows at the next start of the module."""
+        able = self.tools.hands.able(self.row)
+        if await self._port() is None:
+            await self._await_return(able & {Rung.POWER})
             return
-        pause = BACKOFF_S[min(self.failures - 1, len(BACKOFF_S) - 1)]
-        log.info("module rests", box=self.channel.box, channel=self.channel.number, s=pause, reason=reason)
-        await self._doze(pause)
+        step = next_step(self._tried, able)
+        await self._doze(step.pause_s)
+        await self._climb(step.rung)
+
+    async def _await_return(self, able: frozenset[Rung]) -> None:
+        """The port is gone: wait for it, and switch the power where that can be done and nothing else helped."""
+        while True:
+            step = next_step(self._tried, able)
+            patience_s = ABSENT_S if not self._tried else step.pause_s
+            if await self._appears(None if step.rung is Rung.OUT else patience_s):
+                return
+            await self._climb(step.rung)
+            if await self._port() is not None:
+                return
+            await self._did_not_help(step.rung, "the module does not come back")
+
+    async def _climb(self, rung: Rung) -> None:
+        log.info("module is being brought back", box=self.channel.box, channel=self.channel.number, rung=rung.value)
+        self._tried.append(rung)
+        self.tries[rung] += 1
+        self._rung = rung
+        self._show_recovery()
+        if rung in (Rung.REOPEN, Rung.OUT):
+            return
+        row = await self._port() or self.row
+        async with self.tools.hands.turn(self.row):
+            try:
+                await self.tools.hands.climb(rung, row)
+            except BoardError as error:
+                log.warning("rung can't be climbed", channel=self.channel.number, rung=rung.value, error=str(error))
+                self.channel.fault = str(error)
+                return
+            if await self._vanishes(GONE_S):
+                await self._appears(RETURN_S)
+
+    async def _port(self) -> ModuleSettings | None:
+        return await self.tools.locate(self.row)
+
+    async def _vanishes(self, limit_s: float) -> bool:
+        return await self._until(limit_s, there=False)
+
+    async def _appears(self, limit_s: float | None) -> bool:
+        return await self._until(limit_s, there=True)
+
+    async def _until(self, limit_s: float | None, *, there: bool) -> bool:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(limit_s):
+                while (await self._port() is not None) is not there:
+                    await self._doze(LOOK_S)
+                return True
+        return False
+
+    def _show_recovery(self) -> None:
+        figures = tuple(
+            RungFigures(rung=rung, tries=self.tries[rung], cured=self.cured[rung], failed=self.failed[rung])
+            for rung in Rung
+            if self.tries[rung]
+        )
+        self.channel.recovery = RecoveryInfo(
+            rung=self._rung or "",
+            failed=tuple(self._in_vain),
+            out=self._rung is Rung.OUT or Rung.OUT in self._in_vain,
+            figures=figures,
+        )
+        self.channel.changed(self.channel)
 
     async def _doze(self, seconds: float) -> None:
         self._wake.clear()
@@ -361,8 +441,10 @@ class Module:
         if self.current is not None:
             self.current.feed(logic.Ordered(41, reason))
             await self._idle.wait()
-        self.steps["reset"] += 1
+        self._tried.clear()
+        self.tries[Rung.RESET] += 1
         with contextlib.suppress(ModemError):
             await self.driver.reset()
         self.distrust(reason)
+        self.wake()
 

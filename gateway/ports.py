@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from simrack.drivers.modems.base import AtTrace, AudioFormat, LeftOver, ModemDriver, Sheet
 from simrack.gateway.attempts import OpenAttempt
+from simrack.gateway.ladder import Rung
 from simrack.gateway.settings import BoxSettings, ModuleSettings
 from simrack.sip.legs import Dial, OutgoingLeg
 from simrack.sip.sdp import Chosen
@@ -141,6 +143,32 @@ class Opener(Protocol):
         """Open the AT port. Raises OSError or `ModemError`."""
 
 
+class Hands(Protocol):
+    """What can be done to a module from outside; `hands.SiteHands`, or a twin of it."""
+
+    def able(self, row: ModuleSettings) -> frozenset[Rung]:
+        """The rungs that can be climbed for this module."""
+
+    def turn(self, row: ModuleSettings) -> AbstractAsyncContextManager[None]:
+        """Wait until no other module of its hub is being reset or switched."""
+
+    async def climb(self, rung: Rung, row: ModuleSettings) -> None:
+        """Do it. Raises `BoardError`."""
+
+
+class NoHands:
+    """Of a box that can do nothing but open ports."""
+
+    def able(self, row: ModuleSettings) -> frozenset[Rung]:
+        return frozenset({Rung.REOPEN})
+
+    def turn(self, row: ModuleSettings) -> AbstractAsyncContextManager[None]:
+        return nullcontext()
+
+    async def climb(self, rung: Rung, row: ModuleSettings) -> None:
+        """There is nothing to do."""
+
+
 @dataclass(frozen=True, slots=True)
 class Tools:
     """Everything that calls and modules share."""
@@ -155,3 +183,4 @@ class Tools:
     opener: Opener
     dial: Callable[[Dial], OutgoingLeg]
     controller: tuple[str, int]
+    hands: Hands = field(default_factory=NoHands)

@@ -2,7 +2,7 @@
 
 import ipaddress
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -56,11 +56,32 @@ class ModuleSettings(Section):
     usb: str = Field(default="", pattern=r"^(\d+-\d+(\.\d+)*)?$")
     driver: str = ""  # "" = ask the module
     gain_db: float = Field(default=0.0, ge=-20.0, le=20.0)
+    # The hub ports that feed it, where that is not `usb` itself: both halves of a USB 3 hub, for instance.
+    power_ports: tuple[Annotated[str, Field(pattern=r"^\d+-\d+(\.\d+)*$")], ...] = ()
 
     @model_validator(mode="after")
     def _has_one_place(self) -> Self:
         if bool(self.at) == bool(self.usb):
             raise ValueError('name either at = "/dev/..." or usb = "1-1.4"')
+        return self
+
+
+class BoardSettings(Section):
+    """What the site can do for a module that answers nothing: see `docs/channels.md`, recovery.
+
+    `command` is the site's own program with its first arguments.
+    """
+
+    usb_reset: Literal["none", "usb", "command"] = "usb"
+    power: Literal["none", "hub", "sysfs", "command"] = "none"
+    command: tuple[str, ...] = ()
+    # The capacitors of a mini PCIe adapter hold an EC25 up for about a second.
+    off_s: float = Field(default=5.0, ge=0.1, le=60.0)
+
+    @model_validator(mode="after")
+    def _has_its_program(self) -> Self:
+        if "command" in (self.usb_reset, self.power) and not self.command:
+            raise ValueError('name the program: command = ["/path/to/program"]')
         return self
 
 
@@ -76,6 +97,7 @@ class BoxSettings(Section):
     rtp: RtpSettings = RtpSettings()
     metrics: MetricsSettings = MetricsSettings()
     calls: CallSettings = CallSettings()
+    board: BoardSettings = BoardSettings()
     module: tuple[ModuleSettings, ...] = ()
 
     @model_validator(mode="after")

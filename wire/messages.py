@@ -116,6 +116,24 @@ class CallInfo(Part):
     connected: datetime | None = None
 
 
+class RungFigures(Part):
+    """One rung of the recovery ladder since the box started: tries, how many of them brought the module back."""
+
+    rung: str
+    tries: int = 0
+    cured: int = 0
+    failed: int = 0
+
+
+class RecoveryInfo(Part):
+    """What is and was done to bring a module back; `failed` names the rungs that did not help in this trouble."""
+
+    rung: str = ""  # what is being tried now
+    failed: tuple[str, ...] = ()
+    out: bool = False  # given up: out of service
+    figures: tuple[RungFigures, ...] = ()
+
+
 class ChannelReport(Reported):
     """Everything that the centre needs to know of one channel."""
 
@@ -129,6 +147,7 @@ class ChannelReport(Reported):
     network: NetworkInfo | None = None
     call: CallInfo | None = None
     fault: str = ""
+    recovery: RecoveryInfo | None = None
 
 
 class FlowFigures(Part):
@@ -206,6 +225,8 @@ class FaultPart(Part):
     channel: int
     reason: str
     cleared: bool = False
+    #: The rung of the recovery ladder that did not help; "" for the trouble itself.
+    rung: str = ""
 
 
 class BoxEvent(Message):

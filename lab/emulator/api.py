@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -51,6 +51,16 @@ class SignalOrder(BaseModel):
     rssi: int = Field(ge=0, le=31)
 
 
+class BoardOrder(BaseModel):
+    """What somebody does to a module's place from outside: reset its USB port, switch its power."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    box: str
+    channel: int
+    act: Literal["usb-reset", "off", "on"]
+
+
 class QuirkOrder(BaseModel):
     """The quirks that a module shall have from now on."""
 
@@ -80,6 +90,7 @@ def make_app(lab: Lab) -> web.Application:
             web.delete("/faults", api.clear),
             web.post("/quirks", api.quirks),
             web.post("/signal", api.signal),
+            web.post("/board", api.board),
         ]
     )
     return app
@@ -203,6 +214,15 @@ class _Api:
         order = await _body(request, SignalOrder)
         self._module(order.box, order.channel).receive(order.rssi)
         return web.json_response({"rssi": order.rssi})
+
+    async def board(self, request: web.Request) -> web.Response:
+        order = await _body(request, BoardOrder)
+        module = self._module(order.box, order.channel)
+        if order.act == "usb-reset":
+            module.usb_reset()
+        else:
+            module.power(on=order.act == "on")
+        return web.json_response({"done": order.act})
 
     def _module(self, box: str, channel: int) -> Module:
         module = self._lab.modules.get((box, channel))

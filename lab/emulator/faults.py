@@ -16,6 +16,8 @@ log = structlog.get_logger(__name__)
 #: A module dropped from USB is back after so long, unless told.
 DROP_S = 5.0
 FLOOD_LINE = '+QIND: "csq",31,99'
+#: Octets that a babbling module puts out at once: less than what a port holds before it drops.
+BABBLE_PIECE = 2048
 #: The PIN of a card that the fault `sim_pin` locks.
 PIN = "1234"
 
@@ -41,7 +43,7 @@ def _end(module: Module, name: str) -> None:
 
 
 def _hang(module: Module, fault: Fault) -> None:
-    module.silent = True
+    module.silent, module.cure = True, fault.cure
 
 
 def _garbage(module: Module, fault: Fault) -> None:
@@ -64,7 +66,24 @@ def _flood(module: Module, fault: Fault) -> None:
     burst()
 
 
+def _babble(module: Module, fault: Fault) -> None:
+    """Random octets at a rate, in pieces that a port's buffer takes; the module answers nothing sensible meanwhile."""
+    module.flooding = module.garbled = True
+    piece = module.dice.randbytes(max(1, min(BABBLE_PIECE, fault.octets)))
+    pause = len(piece) / fault.octets
+
+    def burst() -> None:
+        if module.flooding:
+            module.at.write(piece)
+            module.later(pause, burst)
+
+    burst()
+
+
 def _drop(module: Module, fault: Fault) -> None:
+    if fault.cure == "power":
+        module.cut_off()
+        return
     module.take_down("fault: dropped from USB", fault.duration_s or DROP_S)
 
 
@@ -122,12 +141,12 @@ _BEGIN: Mapping[str, Callable[[Module, Fault], None]] = {
     "hang": _hang, "garbage": _garbage, "flood": _flood, "drop": _drop, "reset": _reset,
     "dial_error": _dial_error, "dial_silent": _dial_silent, "answer_lost": _answer_lost,
     "late_answer": _late_answer, "one_way": _one_way, "denied": _denied, "no_service": _no_service,
-    "sim_removed": _sim_removed, "sim_pin": _sim_pin, "call_drop": _call_drop,
+    "sim_removed": _sim_removed, "sim_pin": _sim_pin, "call_drop": _call_drop, "babble": _babble,
 }  # fmt: skip
 
 
 def _speak(module: Module) -> None:
-    module.silent = False
+    module.silent, module.cure = False, "any"
 
 
 def _clean(module: Module) -> None:
@@ -136,6 +155,10 @@ def _clean(module: Module) -> None:
 
 def _calm(module: Module) -> None:
     module.flooding = False
+
+
+def _quieten(module: Module) -> None:
+    module.flooding = module.garbled = False
 
 
 def _both_ways(module: Module) -> None:
@@ -160,7 +183,7 @@ def _unlock(module: Module) -> None:
 
 _END: Mapping[str, Callable[[Module], None]] = {
     "hang": _speak, "garbage": _clean, "flood": _calm, "one_way": _both_ways, "denied": _admit,
-    "no_service": _admit, "sim_removed": _insert, "sim_pin": _unlock,
+    "no_service": _admit, "sim_removed": _insert, "sim_pin": _unlock, "babble": _quieten,
 }  # fmt: skip
 
 #: Faults that the lab may begin by chance, with the time each of them lasts.

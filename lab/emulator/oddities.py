@@ -27,7 +27,7 @@ class Quirk(StrEnum):
 
 FaultName = Literal[
     "hang", "garbage", "flood", "drop", "reset", "dial_error", "dial_silent", "answer_lost", "late_answer", "one_way",
-    "denied", "no_service", "sim_removed", "sim_pin", "call_drop",
+    "denied", "no_service", "sim_removed", "sim_pin", "call_drop", "babble",
 ]  # fmt: skip
 
 
@@ -45,4 +45,6 @@ class Fault(BaseModel):
     delay_s: float = Field(default=6.0, gt=0)  # late_answer
     code: int | None = None  # dial_error: a +CME code instead of ERROR; call_drop: the cause
     rate: float = Field(default=200.0, gt=0, le=5000)  # flood: lines per second
-    octets: int = Field(default=200, ge=1, le=100_000)  # garbage
+    #: hang: the weakest act that ends it; "any" is whatever lets the ports vanish. drop: "power" keeps it away.
+    cure: Literal["any", "reset", "usb", "power"] = "any"
+    octets: int = Field(default=200, ge=1, le=2_000_000)  # garbage: how many; babble: how many a second

@@ -15,6 +15,7 @@ from simrack.drivers.modems.base import (
     DtmfHeard,
     ModemError,
     ModemSilent,
+    ModemUnsure,
     NetworkChanged,
     PortLost,
     Progress,
@@ -57,10 +58,12 @@ async def test_silent_module_is_reported(bench: Begin, monkeypatch: pytest.Monke
     await module.next(NetworkChanged)
     monkeypatch.setattr(module.driver, "dial_s", 0.05)
     module.module.deaf = True
-    with pytest.raises(ModemSilent):
+    # Unsure where the dial left before the silence was noticed.
+    with pytest.raises((ModemSilent, ModemUnsure)):
         await module.driver.dial(NUMBER)
     await module.next(Unresponsive)
     module.module.deaf = False
+    await module.driver.hang_up()
     await module.driver.dial(NUMBER)
 
 

@@ -29,6 +29,7 @@ from simrack.drivers.modems.base import (
     Unresponsive,
 )
 from simrack.gateway import calls_logic as logic
+from simrack.gateway import ladder
 from simrack.gateway import module as module_file
 from simrack.gateway.attempts import OpenAttempt
 from simrack.gateway.channel import Channel
@@ -164,6 +165,9 @@ class Leg:
 
     def offer(self, sdp: bytes) -> None:
         self.sent.append("offer")
+
+    def probe(self) -> None:
+        self.sent.append("probe")
 
     def info(self, content_type: str, body: bytes) -> None:
         self.sent.append(f"info {body[:8].decode()}")
@@ -346,7 +350,7 @@ class Rig:
 
 @pytest.fixture
 async def rig(run_tasks: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Rig:
-    monkeypatch.setattr(module_file, "BACKOFF_S", (0.01,))
+    monkeypatch.setattr(ladder, "BACKOFF_S", (0.01,))
     monkeypatch.setattr(module_file, "LOOK_S", 0.01)
     made = Rig(run_tasks, tmp_path)
     run_tasks(made.module.run())
@@ -578,8 +582,17 @@ async def test_an_unresponsive_module_shows_as_fault_and_others_reasons_are_kept
     rig.driver.events.put_nowait(Unresponsive("no answer to AT"))
     await until(lambda: len(rig.drivers) == 3 and rig.state is S.READY, "third start")
     assert S.FAULT in rig.states
-    reasons = [(fact.reason, fact.cleared) for fact in rig.books.facts if isinstance(fact, FaultPart)]
-    assert reasons == [("no answer to AT", False), ("still silent", False), ("still silent", True)]
+    faults = [(fact.reason, fact.rung, fact.cleared) for fact in rig.books.facts if isinstance(fact, FaultPart)]
+    assert faults == [
+        ("no answer to AT", "", False), ("still silent", "reopen", False), ("still silent", "", False),
+        ("still silent", "", True),
+    ]  # fmt: skip
+    recovery = rig.module.channel.report("b", 1).recovery
+    assert recovery
+    assert recovery.failed == ()
+    assert [figures.model_dump() for figures in recovery.figures] == [
+        {"rung": "reopen", "tries": 2, "cured": 1, "failed": 1}
+    ]
 
 
 async def test_an_unplugged_module_is_absent_until_its_path_is_back(rig: Rig) -> None:

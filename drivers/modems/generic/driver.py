@@ -7,6 +7,7 @@ call states feed the same `CallView` from them, and keep the asking, seldom, aga
 import asyncio
 import re
 from collections.abc import Coroutine
+from dataclasses import replace
 
 from simrack.drivers.at.chat import Chat
 from simrack.drivers.at.command import CALL_S, NETWORK_S, AtCommand, Priority
@@ -53,6 +54,8 @@ _DTMF = re.compile(r"[0-9*#A-D]")
 _END_CAUSES = {Kind.BUSY: 17, Kind.NO_ANSWER: 19}
 _SETTING_UP = (Progress.DIALLING, Progress.ALERTING)
 
+# At once by the manual; a caller hears nothing while a module that hangs in the call is not noticed.
+CLCC_WATCH_S = 2.0
 CLCC = AtCommand("AT+CLCC", ("+CLCC:",))
 
 
@@ -324,7 +327,8 @@ class GenericDriver(ServedDriver):
         return bool(await self._voice_rows())
 
     async def _voice_rows(self, priority: Priority = Priority.URGENT) -> tuple[Row, ...]:
-        answer = await self._run(CLCC, priority)
+        command = CLCC if priority is Priority.URGENT else replace(CLCC, timeout_s=CLCC_WATCH_S)
+        answer = await self._run(command, priority)
         return replies.call_rows(answer.texts)
 
     # Call states.

@@ -53,6 +53,9 @@ CARD_RETRY_S = 1.0
 CARD_EVERY_S = 60.0
 # The gateway wants to know of a dead module within two periods.
 LIFE_EVERY_S = 10.0
+# A read is answered in 300 ms by the manual, in a second behind a loaded hub; whether a module lives is asked
+# only when the port is idle.
+LIFE_S = 2.0
 
 # +CME ERROR of 27.007 9.2 as Q.850: no network service, network time-out, emergency calls only.
 _CME_CAUSES = {30: 38, 31: 38, 32: 38}
@@ -268,7 +271,7 @@ class ServedDriver(ModemDriver):
                 await self._guarded(self._ask_life)
 
     async def _ask_life(self) -> None:
-        await self._run("AT", Priority.WATCHDOG)
+        await self._run(AtCommand("AT", timeout_s=LIFE_S), Priority.WATCHDOG)
 
     # Card.
 

@@ -21,8 +21,9 @@ from simrack.wire.ports import Clock
 
 # The manual allows 90 s; a hang-up that takes longer than this is worth trying another way.
 QHUP_S = 10.0
-# With unsolicited states the list is only asked against lost ends of calls ("zombie" sessions).
-ZOMBIE_POLL_S = 4.0
+# With unsolicited states the list is only asked against lost ends of calls ("zombie" sessions), and to notice a
+# module that hangs in a call: within this, the list's time and the resynchronising, 8 s in all.
+ZOMBIE_POLL_S = 2.0
 
 
 class QuectelDriver(GenericDriver):

@@ -25,6 +25,8 @@ from simrack.lab.emulator.pty import Pty
 #: A command line longer than this is refused whole, as V.250 allows.
 LINE_LIMIT = 2048
 LATE_S = (0.2, 0.8)
+#: What ends a hang, weakest first.
+_CURES = ("any", "reset", "usb", "power")
 ESC, CTRL_Z, CR, LF, SLASH = 0x1B, 0x1A, 0x0D, 0x0A, 0x2F
 
 
@@ -59,6 +61,9 @@ class Module:
         self.dial_errors = self.dial_silences = self.lost_answers = self.late_answers = 0
         self.dial_error_code: int | None = None
         self.late_s = 0.0
+        self.cure = "any"  # of a hang
+        self._powered = asyncio.Event()
+        self._powered.set()
         self.prompt: Callable[[bytes | None], Answer] | None = None
         self.waiting_dial: Leg | None = None
         self._lines: asyncio.Queue[str | bytes | None] = asyncio.Queue()
@@ -91,6 +96,7 @@ class Module:
                 await self.audio.unlink()
                 warm = False
                 await asyncio.sleep(away_s)
+                await self._powered.wait()
         finally:
             self._power_down()
 
@@ -105,6 +111,29 @@ class Module:
         if self._down is not None and not self._down.done():
             self._down.set_result((reason, away_s))
 
+    def cut_off(self) -> None:
+        """Vanish until the power is switched off and on."""
+        self._powered.clear()
+        self.take_down("fault: gone until its power is switched", 0.0)
+
+    def power(self, *, on: bool) -> None:
+        """Switch the power of the module's place; with it every hang ends."""
+        if on:
+            self._powered.set()
+            return
+        self._powered.clear()
+        self._heal("power")
+        self.take_down("power switched off", self.network.timing.usb_return_s)
+
+    def usb_reset(self) -> None:
+        """Reset its USB port: both ports vanish and come back; a hang that only power ends goes on."""
+        self._heal("usb")
+        self.take_down("USB reset", self.network.timing.usb_return_s)
+
+    def _heal(self, act: str) -> None:
+        if _CURES.index(act) >= _CURES.index(self.cure):
+            self.cure = "any"
+
     async def _serve(self) -> tuple[str, float]:
         self._down = asyncio.get_running_loop().create_future()
         worker = asyncio.create_task(self._work(), name=f"lab {self.seat}")
@@ -118,7 +147,7 @@ class Module:
 
     async def _power_up(self, *, warm: bool) -> None:
         self.settings = self.handset.settings = Settings(indications=dict(self.kept.indications))
-        self.function, self.unlocked, self.silent = 1, not self.pin, False
+        self.function, self.unlocked, self.silent = 1, not self.pin, self.cure != "any"
         self.garbled = self.flooding = False
         self.prompt, self._lines = None, asyncio.Queue()
         self._typed.clear()
@@ -248,6 +277,10 @@ class Module:
 
     def _octets(self, data: bytes) -> None:
         if self.silent:
+            # Some firmware hears in its hang, and only its voice is gone.
+            if self.cure == "reset" and b"AT+CFUN=1,1\r" in data:
+                self._heal("reset")
+                self.take_down("restarted blindly", self.network.timing.usb_return_s)
             return
         if self.waiting_dial is not None:
             data = self._abort_dial(data)
