@@ -119,6 +119,10 @@ class SipLeg:
             self._ids = self._agent.dialog()
         return self._ids
 
+    @property
+    def call_id(self) -> str:
+        return self._ids.call_id
+
     def accept_update(self, sdp: bytes | None) -> None:
         if self._agent is not None and self.stage is Stage.CONNECTED:
             self._agent.accept_offer(sdp)

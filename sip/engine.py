@@ -61,6 +61,7 @@ from sippy.UaStateDisconnected import UaStateDisconnected
 from sippy.UaStateFailed import UaStateFailed
 from sippy.Udp_server import Udp_server_opts
 
+from simrack.sip import quick
 from simrack.sip.errors import AlreadyOpen, LibraryChanged, NotOpen
 from simrack.sip.forms import CSEQ_MARGIN, Order, Stored, body_of, from_ids, headers_of, in_dialog, reachable
 from simrack.sip.legs import DialogIds, Headers
@@ -728,6 +729,7 @@ class Engine:
         if INSTALLED_VERSION != LIBRARY_VERSION:
             raise LibraryChanged(f"sippy is {INSTALLED_VERSION}, written for {LIBRARY_VERSION}")
         loop = asyncio.get_running_loop()
+        quick.install()
         SipConf.autoconvert_tel_url = True  # else a From with a tel: URI could not be parsed
         ED2.my_ident = get_ident()
         ED2.callFromThread = lambda callback, *args: loop.call_soon_threadsafe(

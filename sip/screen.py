@@ -55,7 +55,10 @@ class Packet:
         return [value for key, value in self.headers if key == name]
 
     def first(self, name: str) -> str:
-        return next((value for key, value in self.headers if key == name), "")
+        for key, value in self.headers:
+            if key == name:
+                return value
+        return ""
 
     @property
     def to_tag(self) -> str:

@@ -89,7 +89,7 @@ class SipStack:
         """Place a call; never waits. ValueError: a header value with a line break."""
         leg = SipOutgoingLeg(self._engine, dial, self._ids, self._gone)
         self._legs.add(leg)
-        self._placed.add(leg.ids.call_id)
+        self._placed.add(leg.call_id)
         return leg
 
     def adopt(self, dialog: DialogIds, answer: str = "") -> Leg:
@@ -117,7 +117,7 @@ class SipStack:
 
     def _gone(self, leg: SipLeg) -> None:
         self._legs.discard(leg)
-        self._placed.discard(leg.ids.call_id)
+        self._placed.discard(leg.call_id)
         if isinstance(leg, SipIncomingLeg):
             key = (leg.request.call_id, leg.request.from_tag)
             if self._taken.get(key) is leg:

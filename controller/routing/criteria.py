@@ -93,7 +93,7 @@ def _shortest_rest(seats: Sequence[Seat], search: Search) -> list[int]:
 
 def _fewest_free(seats: Sequence[Seat], search: Search) -> list[int]:
     free = search.free_channels
-    return [-free.get(seat.channel.box, 0) for seat in seats]
+    return [-free[seat.box] for seat in seats]
 
 
 def _highest(field: Callable[[Seat], int], seats: Sequence[Seat], _: Search) -> list[int]:
@@ -154,11 +154,10 @@ def in_force(order: Sequence[str]) -> tuple[Criterion, ...]:
 
 
 def foremost(
-    fit: Sequence[Seat], ways: Mapping[str, Sequence[Way]], search: Search, count: int
+    fit: Sequence[Seat], some: Mapping[str, Seat], ways: Mapping[str, Sequence[Way]], search: Search, count: int
 ) -> tuple[Placed, ...]:
-    """The first `count` of the order, each channel once (by its best way)."""
+    """The first `count` of the order, each channel once (by its best way); `some` has a seat of each plan."""
     criteria = in_force(search.table.limits.order)
-    some = {seat.plan.name: seat for seat in fit}
     best = {plan: _best_way(seat, ways[plan], search, criteria) for plan, seat in some.items()}
     of_plan = {plan: option_of(seat, best[plan], search) for plan, seat in some.items()}
     few = _narrow(fit, count, criteria, search, of_plan)

@@ -54,7 +54,7 @@ def _choose(draft: Draft, matches: Sequence[Match], seats: Seats, brief: bool) -
         return _refused(draft, _no_candidate(found.steps, draft.fleet), matches, found.steps)
     most = draft.table.limits.max_attempts
     # One more than is shown: it tells what put the last one before it.
-    placed = foremost(found.fit, found.ways, search, max(found.shown, most) + 1)
+    placed = foremost(found.fit, found.some, found.ways, search, max(found.shown, most) + 1)
     candidates = tuple(_candidate(row.option, search) for row in placed[:most])
     explanation = _explain(draft, matches, found.steps, _ordered(placed[: found.shown], search))
     return Decision(explanation, candidates, draft.calling)

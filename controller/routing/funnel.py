@@ -86,6 +86,7 @@ class Found:
     """Seats that pass every check, the ways to them, the steps up to the one that left none, and how many to show."""
 
     fit: Sequence[Seat]
+    some: Mapping[str, Seat]  # one that is fit, of each plan
     ways: Mapping[str, Sequence[Way]]
     steps: Sequence[CheckStep]
     shown: int
@@ -95,16 +96,20 @@ def run(search: Search, matches: Sequence[Match], seats: Seats, *, brief: bool =
     """Check all candidates. With `brief` only as many examples are named as a record keeps."""
     ways, judge, fallen = ways_of(matches), _Judge(search), Fallen()
     fit: list[Seat] = []
+    some: dict[str, Seat] = {}
     options = 0
     for key, group in seats.groups.items():
         way = ways.get(key.plan)
         if way is not None:
             options += group.size * len(way)
-            _sift(group, judge.fall(group, way[0]), len(way), fallen, fit)
+            at = judge.fall(group, way[0])
+            _sift(group, at, len(way), fallen, fit)
+            if at == FIT and group.fit and key.plan not in some:
+                some[key.plan] = fit[-1]
     shown = KEPT if brief and len(fit) > FEW else EXAMPLES
     steps = [_in_plan(search, seats, ways, options, shown)]
     steps.extend(_steps(search, ways, fallen, options, shown))
-    return Found(fit, ways, steps, shown)
+    return Found(fit, some, ways, steps, shown)
 
 
 def _sift(group: Group, at: int, ways: int, fallen: Fallen, fit: list[Seat]) -> None:

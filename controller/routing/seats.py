@@ -49,6 +49,7 @@ class Seat:
     sim: Sim | None
     key: GroupKey
     name: tuple[str, int]
+    box: str
     priority: int
     minutes_today: int
     calls_month: int
@@ -150,6 +151,7 @@ class Seats:
             place, view, plan, sim,
             key=GroupKey(plan.name, view.box, view.imsi.startswith(LAB_NETWORKS)),
             name=(view.box, view.channel),
+            box=view.box,
             priority=sim.priority if sim is not None else 0,
             minutes_today=view.talk_ms_today // MINUTE_MS,
             calls_month=view.calls_month,
