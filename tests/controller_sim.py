@@ -72,9 +72,11 @@ class SimLeg:
         self.ended = False
         self.connected = False
 
+    ids_now: DialogIds | None = None  # after the far end has moved
+
     @property
     def ids(self) -> DialogIds:
-        return DialogIds(call_id=f"id-{self.name}", local_tag="l", remote_tag="r")
+        return self.ids_now or DialogIds(call_id=f"id-{self.name}", local_tag="l", remote_tag="r")
 
     def note(self, what: str) -> None:
         self.journal.append(f"{self.name}:{what}")
@@ -208,6 +210,10 @@ class MemoryStore:
         del self.open[finished.record.call]
         self.finished.append(finished)
         self.journal.append("store:cdr")
+
+    async def last_event(self, box: str, boot: str) -> int:
+        self._check()
+        return max((event.seq for event in self.events if (event.box, event.boot) == (box, boot)), default=0)
 
     async def take_events(self, events: Sequence[BoxEvent]) -> Sequence[BoxEvent]:
         self._check()

@@ -30,6 +30,8 @@ TIME_EVERY_S = 10.0
 MOST_TOGETHER = 40
 #: While the database is down facts wait here, once each, and unacknowledged; the boxes keep them.
 RETRY_S = 1.0
+#: A box sends what was not acknowledged every 15 s; what is missing after three times is not there any more.
+GAP_S = 45.0
 #: A frozen broker must not hold up an orderly end; its last will says the same.
 FAREWELL_S = 2.0
 
@@ -39,6 +41,9 @@ class EventStore(Protocol):
 
     async def take_events(self, events: Sequence[BoxEvent]) -> object:
         """Store facts once each. Raises `StoreError`."""
+
+    async def last_event(self, box: str, boot: str) -> int:
+        """The highest sequence stored of one run of a box, 0 for none. Raises `StoreError`."""
 
 
 class FleetLink:
@@ -58,6 +63,8 @@ class FleetLink:
         self._clock, self._stamp, self._on_part, self._taken = clock, stamp, on_part, taken
         self._events: asyncio.Queue[BoxEvent] = asyncio.Queue()
         self._waiting: set[tuple[str, str, int]] = set()  # what a box sends again while it waits here
+        self._last: dict[tuple[str, str], int] = {}  # sequence stored last, of each run of a box
+        self._gaps: dict[tuple[str, str], float] = {}  # since when the next one is missing
         self.sip = ""
         self.software = ""
         self.config_version = 0
@@ -142,7 +149,7 @@ class FleetLink:
             waiting = [await self._events.get()]
             while len(waiting) < MOST_TOGETHER and not self._events.empty():
                 waiting.append(self._events.get_nowait())
-            events = await self._stored(waiting)
+            events = await self._stored(await self._in_order(waiting))
             self._waiting.difference_update((event.box, event.boot, event.seq) for event in waiting)
             self._taken(len(events))
             # A double may be handed over again: a call takes the part of an attempt once.
@@ -151,9 +158,38 @@ class FleetLink:
                     self._on_part(event.body, timedelta(milliseconds=event.offset_ms or 0))
             await self._acknowledge(events)
 
+    async def _in_order(self, events: Sequence[BoxEvent]) -> list[BoxEvent]:
+        """Without those that overtook one which was lost on its way: the box sends all of them again, in order."""
+        ready = []
+        for event in events:
+            run = (event.box, event.boot)
+            if run not in self._last:
+                self._last[run] = await self._last_stored(*run)
+            if event.seq <= self._last[run] + 1 or self._gave_up(run):
+                self._last[run] = max(self._last[run], event.seq)
+                self._gaps.pop(run, None)
+                ready.append(event)
+        return ready
+
+    def _gave_up(self, run: tuple[str, str]) -> bool:
+        """Whether what is missing will never come: an earlier database had it."""
+        now = self._clock.monotonic()
+        if now - self._gaps.setdefault(run, now) < GAP_S:
+            return False
+        log.warning("a box's facts have a gap", box=run[0], boot=run[1], after=self._last[run])
+        return True
+
+    async def _last_stored(self, box: str, boot: str) -> int:
+        while True:
+            try:
+                return await self._store.last_event(box, boot)
+            except StoreError as error:
+                log.warning("facts wait for the database", box=box, error=str(error))
+                await asyncio.sleep(RETRY_S)
+
     async def _stored(self, events: Sequence[BoxEvent]) -> Sequence[BoxEvent]:
         """Store facts, however long it takes: those behind them must not come first. Returns what is on disk."""
-        while True:
+        while events:
             try:
                 await self._store.take_events(events)
                 return events
@@ -166,6 +202,7 @@ class FleetLink:
             except StoreError as error:
                 log.warning("facts wait for the database", count=len(events), error=str(error))
                 await asyncio.sleep(RETRY_S)
+        return events
 
     async def _acknowledge(self, events: Iterable[BoxEvent]) -> None:
         for box, ranges in acknowledgements(events).items():

@@ -12,7 +12,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Table, bindparam, delete, insert, select, update
+from sqlalchemy import Table, bindparam, delete, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection, Row
 from sqlalchemy.sql.dml import Insert
@@ -134,6 +134,13 @@ def _insert_record(connection: Connection, values: Mapping[str, Any]) -> bool:
 def forget(connection: Connection, call: str) -> None:
     """Take an open row back: its call was refused, because nobody knew whether the row was there."""
     connection.execute(delete(t.open_call).where(t.open_call.c.call == call))
+
+
+def last_event(connection: Connection, box: str, boot: str) -> int:
+    """The highest sequence stored of one run of a box, 0 for none."""
+    seen = t.box_event_seen.c
+    highest = select(func.max(seen.seq)).where(seen.box == box, seen.boot == boot)
+    return int(connection.execute(highest).scalar() or 0)
 
 
 def take_event(connection: Connection, event: BoxEvent, received: datetime) -> bool:

@@ -68,6 +68,10 @@ class Writer:
         """Open row out, record in, in one transaction. Safe to repeat after `StoreDown`."""
         await self.group.do(lambda connection: jobs.finish(connection, finished))
 
+    async def last_event(self, box: str, boot: str) -> int:
+        """The highest sequence stored of one run of a box, 0 for none."""
+        return await self.group.do(lambda connection: jobs.last_event(connection, box, boot))
+
     async def take_events(self, events: Sequence[BoxEvent]) -> None:
         """Store facts once each; all of them may be acknowledged afterwards."""
         await self.store_events(events)

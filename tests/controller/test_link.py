@@ -110,9 +110,34 @@ async def test_box_that_speaks_for_another_is_not_heard(run_tasks: Run) -> None:
     on.start()
     await until(lambda: on.bus.connected and on.box.connected)
     await on.box.publish(topics.box_event("box-1"), on.event(1, box="box-2").encode())
-    await on.box.publish(topics.box_event("box-1"), on.event(2).encode())
+    await on.box.publish(topics.box_event("box-1"), on.event(1).encode())
     await until(lambda: on.store.events)
-    assert [event.seq for event in on.store.events] == [2]
+    assert [(event.box, event.seq) for event in on.store.events] == [("box-1", 1)]
+
+
+async def test_fact_that_overtook_another_waits_for_it(run_tasks: Run) -> None:
+    """What a box tells is stored in the order in which it happened, although a message was lost on its way."""
+    on = Linked(run_tasks)
+    on.start()
+    await until(lambda: on.bus.connected and on.box.connected)
+    for seq in (2, 3, 1, 2, 3):
+        await on.box.publish(topics.box_event("box-1"), on.event(seq).encode())
+    await until(lambda: len(on.store.events) == 3)
+    assert [event.seq for event in on.store.events] == [1, 2, 3]
+
+
+async def test_fact_is_stored_when_the_one_before_never_comes(run_tasks: Run) -> None:
+    """After the database was set aside the boxes' old facts are gone, and the new ones must still be taken."""
+    on = Linked(run_tasks)
+    on.start()
+    await until(lambda: on.bus.connected and on.box.connected)
+    for forward in (0.0, 30.0, 30.0):
+        on.clock.forward(forward)
+        await on.box.publish(topics.box_event("box-1"), on.event(7).encode())
+        for _ in range(20):
+            await asyncio.sleep(0)
+    await until(lambda: on.store.events)
+    assert [event.seq for event in on.store.events] == [7]
 
 
 def test_acknowledgements_are_ranges() -> None:
