@@ -169,10 +169,15 @@ class Manager(SipTransactionManager):
         """Whether a request needs no transaction: what is refused, and what asks for no more than one answer."""
         if packet.method == "ACK":
             return self._replies.made(packet.to_tag)
-        if packet.to_tag or packet.method == "CANCEL":
+        if packet.to_tag:
             return False
-        if packet.method == "INVITE" and any(a.repeated(packet) for a in self._agents(packet.first("call-id"))):
-            return True  # the sender has missed the answer, which was sent again
+        if packet.method in ("INVITE", "CANCEL") and any(a.repeated(packet) for a in self._agents(packet.first("call-id"))):
+            # The sender has missed the answer, which was sent again, and which no CANCEL can take back (9.2).
+            if packet.method == "CANCEL":
+                self._say(packet, Refusal(200, "OK", ""), source, checksum)
+            return True
+        if packet.method == "CANCEL":
+            return False
         refusal = self._front.judge(packet, source)
         if refusal is None:
             return False

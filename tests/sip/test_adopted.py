@@ -9,7 +9,7 @@ from sip_peer import SDP, SDP2, Call, Message, Peer, Rig, event, until
 
 from simrack.sip import adopted
 from simrack.sip.adopted import AdoptedLeg, return_address
-from simrack.sip.legs import Connected, DialogIds, Disconnected, Info, Leg, Update
+from simrack.sip.legs import Connected, DialogIds, Disconnected, Info, Leg, Probed, Update
 
 
 @dataclass
@@ -243,6 +243,49 @@ async def test_caller_that_never_acknowledges(rig: Rig, peer: Peer, monkeypatch:
     assert await event(on.leg) == Disconnected(102, "no ACK", "remote")
     assert (await peer.request("BYE")).cseq == on.ids.local_cseq + 1000
     await on.gone()
+
+
+async def test_cancel_that_crosses_a_repeated_answer(rig: Rig, peer: Peer) -> None:
+    """The caller rang on for too long: its CANCEL is taken, the 200 stands, and BYE ends the call (RFC 3261 9.2)."""
+    on = await called_us(rig, peer, acknowledged=False)
+    peer.send(peer.build("CANCEL", replace(on.call, to_tag="", target="")))
+    await peer.status(200, "CANCEL")
+    ok = await peer.status(200)
+    peer.ack(on.call, ok)
+    peer.within("BYE", on.call)
+    await peer.status(200, "BYE")
+    assert await event(on.leg) == Disconnected(16, "", "remote")
+    await on.gone()
+
+
+@SIDES
+@pytest.mark.parametrize(("status", "alive"), [(200, True), (405, True), (481, False)])
+async def test_far_end_is_asked_whether_it_has_the_call(
+    rig: Rig, peer: Peer, side: str, status: int, alive: bool
+) -> None:
+    on = await either(rig, peer, side)
+    on.leg.probe()
+    options = await peer.request("OPTIONS")
+    assert (options.from_tag, options.to_tag) == (on.call.to_tag, on.call.from_tag)
+    peer.reply(options, status)
+    assert await event(on.leg) == Probed(alive)
+    assert rig.stack.legs == 1, "the application decides what follows"
+
+
+async def test_answer_to_a_dead_run_is_acknowledged_and_ended(rig: Rig, peer: Peer) -> None:
+    """A box answers what the run before had asked for: without ACK it would go on for 32 s, and cost."""
+    rig.dial(peer)
+    invite = await peer.request("INVITE")
+    await restart(rig, peer)
+    peer.reply(replace(invite, source=rig.stack.address), 200, body=SDP)
+    await peer.fence()
+    assert not peer.count("ACK"), "a stranger's answer is nothing to us"
+    rig.trusted.add("127.0.0.1")
+    peer.reply(replace(invite, source=rig.stack.address), 200, body=SDP2)
+    assert (await peer.request("ACK")).cseq == invite.cseq
+    bye = await peer.request("BYE")
+    assert (bye.from_tag, bye.to_tag, bye.cseq) == (invite.from_tag, "peer", invite.cseq + 1)
+    peer.reply(bye, 200)
 
 
 async def test_caller_hangs_up_before_its_ack(rig: Rig, peer: Peer) -> None:
