@@ -167,7 +167,7 @@ def _document(proof: Proof, commit: str, code: str, slices: list[dict[str, Any]]
     }
 
 
-def parse(proof: Proof, argv: Sequence[str] | None, add: Callable[[argparse.ArgumentParser], None]) -> Options:
+def parse(proof: Proof, argv: Sequence[str] | None, add: Callable[[argparse.ArgumentParser], object]) -> Options:
     parser = argparse.ArgumentParser(description=proof.claim)
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--seed", type=int, default=None, help="default: one that no slice of this code has had")
@@ -182,7 +182,7 @@ def prove(
     proof: Proof,
     work: Callable[[Options], Slice],
     argv: Sequence[str] | None = None,
-    add: Callable[[argparse.ArgumentParser], None] = lambda _parser: None,
+    add: Callable[[argparse.ArgumentParser], object] = lambda _parser: None,
 ) -> NoReturn:
     """Make one slice, keep it, print it, and end the process: 0 it holds, 1 it does not, 2 it can't be made.
 

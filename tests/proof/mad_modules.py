@@ -36,7 +36,7 @@ async def rounds(rig: Rig, options: Options) -> Slice:
             made.wrong.append(f"round {turn}: {CALLS - MAD - rig.alive()} good calls were lost")
             break
         rig.calm()
-        await rig.call_again(f"r{turn}")
+        made.counts["mad modules that carried a call again"] += await rig.call_again(f"r{turn}")
         await asyncio.sleep(2)
     frozen = await asyncio.to_thread(rig.phase, 5.0, ((1.0, lambda: rig.freeze(0.3)),))
     if frozen.rate <= limit:

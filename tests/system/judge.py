@@ -181,6 +181,10 @@ def equals_network(
 
 
 def _equal(call: Seen, legs: Sequence[Leg], record: Record, rules: Rules, found: Findings) -> None:
+    if len(legs) > 1 and "rerouted" in record.marks:
+        # A box died in the call's beginning and the next one carried it: nobody can know what became of the first leg
+        # while no box held it, and the record says so.
+        legs = [leg for leg in legs if leg.sim not in rules.hit] or legs[-1:]
     talk = sum(leg.talk_ms for leg in legs)
     connected = [leg for leg in legs if leg.answered is not None]
     if len(connected) > 1:

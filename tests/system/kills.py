@@ -248,7 +248,8 @@ class Round:
         return Rules(frozenset(sim for sim, box in self.sims.items() if killed and box == self.hit_box))
 
     def _seen(self, call: Call) -> Seen:
-        keeps = call in self.spoke or (call in self.rang and self.kill.kind in KEEPS_RINGING)
+        keeps = call in self.spoke and self.kill.kind not in ENDS_TALKS
+        keeps = keeps or (call in self.rang and self.kill.kind in KEEPS_RINGING)
         on_hit = self.kill.kind in KILLS_BOX and self._box_of.get(call.number) == self.hit_box
         return Seen.read(call, survives=keeps and not on_hit, lost=call in self.lost)
 
@@ -259,8 +260,9 @@ class Round:
 
     async def heard_through(self, seconds: float) -> None:
         """Invariant 6: whoever speaks goes on hearing the far end while the controller is away."""
-        silent = self.kill.kind in KILLS_BOX
-        mine = [call for call in self.spoke if not (silent and self._box_of.get(call.number) == self.hit_box)]
+        hit = self.hit_box if self.kill.kind in KILLS_BOX else ""
+        mine = [call for call in self.spoke if self._box_of.get(call.number) != hit]
+        mine = [] if self.kill.kind in ENDS_TALKS else mine
         for call in mine:
             call.heard()
         await asyncio.sleep(seconds)
@@ -368,6 +370,7 @@ KINDS: dict[str, tuple[int, Act]] = {
     "controller-in-start": (signal.SIGKILL, _back_from_start),
     "box-in-start": (signal.SIGKILL, _back_from_start),
     "controller-stopped": (signal.SIGTERM, _back),
+    "controller-handed-over": (signal.SIGUSR1, _back),
     "box-stopped": (signal.SIGTERM, _back),
 }
 FIRST = {kind: _strike(number) for kind, (number, _) in KINDS.items()}
@@ -375,6 +378,8 @@ HOW: dict[str, Act] = {kind: act for kind, (_, act) in KINDS.items()}
 KILLS_BOX = frozenset(
     kind for kind, (number, _) in KINDS.items() if number != signal.SIGSTOP and kind.startswith(("box", "both"))
 )
+#: An orderly end of the controller ends its calls with it, unless it is told to leave them to its successor.
+ENDS_TALKS = frozenset({"controller-stopped"})
 #: A call that rings outlives what does not touch its INVITE transaction.
 KEEPS_RINGING = frozenset(KINDS) - {kind for kind in KINDS if kind.startswith(("controller", "both"))} | {"controller-frozen"}
 

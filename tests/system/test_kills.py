@@ -25,7 +25,7 @@ EACH = int(os.environ.get("SIMRACK_KILL_CALLS", "8"))
 FEW = 2
 TEN = (
     "controller", "box", "controller-frozen", "both", "controller-twice", "broker", "box-in-start",
-    "controller-stopped", "box-stopped", "controller-in-start",
+    "controller-handed-over", "box-stopped", "controller-in-start",
 )  # fmt: skip
 #: Which process gets which bug, which kill brings it to light, and which finding names it.
 PLANTED = {

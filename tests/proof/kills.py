@@ -1,0 +1,103 @@
+"""Long proof: processes die with at least 8 calls in every phase, and no call is lost.
+
+Run by `make proof WHAT=kills MINUTES=60`, as often as it takes to have 200; docs/proof/README.md tells how to read the
+result. `--kinds controller,box` tries some only, `--each 2` is for a busy machine and counts for nothing.
+"""
+
+import argparse
+import asyncio
+import random
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+from proof.common import ROOT, Options, Proof, Slice, prove
+from system.floor import Size, keep_logs, open_floor
+from system.kills import KINDS, PHASES, Kill, Result, channels_for, run_round
+
+from simrack.controller.store.engine import read_engine
+
+#: Calls in each phase that a kill has to meet before it counts.
+EACH = 8
+#: A fresh installation after so many kills: its books stay small, and starts are tried as well.
+KILLS_A_FLOOR = 20
+
+
+def note(made: Slice, result: Result) -> None:
+    """Add one kill to the slice."""
+    thin = result.thin(EACH)
+    made.counts["kills" if not thin else "kills that met too few calls"] += 1
+    made.counts[f"kill {result.kill.kind}"] += 1
+    made.counts["calls"] += result.calls
+    made.counts["legs"] += result.legs
+    made.counts["records marked estimated"] += result.estimated
+    made.counts.update({f"met {phase}": result.phases[phase] for phase in PHASES})
+    worst = max(made.figures.get("worst_difference_ms", 0), result.worst_ms)
+    made.figures.update(worst_difference_ms=worst)
+    made.figures.setdefault("kills", []).append(result.line())
+    made.wrong += [f"{result.kill}: {line}" for line in result.findings.lines()]
+    sys.stderr.write("\n".join([result.line(), *result.findings.lines()[:10]]) + "\n")
+
+
+async def one_floor(made: Slice, dice: random.Random, deadline: float, options: argparse.Namespace, kinds: list[str]) -> None:
+    size = Size(2, channels_for(options.each))
+    with tempfile.TemporaryDirectory(prefix="kills-") as name:
+        async with open_floor(Path(name), size, seed=dice.randrange(1 << 30)) as floor:
+            engine = read_engine(floor.parts.database)
+            try:
+                for _ in range(KILLS_A_FLOOR):
+                    if time.monotonic() > deadline:
+                        return
+                    bad = len(made.wrong)
+                    note(made, await run_round(floor, engine, Kill.draw(_next(kinds, dice, options), dice, 2), options.each))
+                    if len(made.wrong) > bad and options.logs:
+                        keep_logs(floor, Path(options.logs) / str(made.counts.total()))
+            finally:
+                engine.dispose()
+
+
+def _next(kinds: list[str], dice: random.Random, options: argparse.Namespace) -> str:
+    """Every kind once in a drawn order, then again."""
+    if not kinds:
+        kinds += options.kinds.split(",") if options.kinds else list(KINDS)
+        dice.shuffle(kinds)
+    return kinds.pop()
+
+
+async def kill_them(options: Options) -> Slice:
+    made, dice, deadline = Slice(Counter()), random.Random(options.seed), options.deadline
+    kinds: list[str] = []
+    while time.monotonic() < deadline:
+        try:
+            await one_floor(made, dice, deadline, options.more, kinds)
+        except AssertionError as error:
+            # Not a broken promise about calls, but one about coming back; the next floor is a fresh one.
+            made.wrong.append(f"[floor] {error}"[:2000])
+            sys.stderr.write(made.wrong[-1] + "\n")
+    return made
+
+
+def work(options: Options) -> Slice:
+    return asyncio.run(kill_them(options))
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--each", type=int, default=EACH, help="calls in each phase")
+    parser.add_argument("--kinds", default="", help=f"of {', '.join(KINDS)}")
+    parser.add_argument("--logs", default="", help="folder for the processes' logs of each kill that broke something")
+
+
+SUPPORT = ("floor", "uac", "judge", "kills")
+PROOF = Proof(
+    "kills",
+    f"at least {EACH} calls in every phase: calls in the clients' traces are the records, once each; talk equals the network's "
+    "books within 100 ms or is marked; 5 s after, no leg that no record claims; never two calls on a SIM; who speaks goes on",
+    ROOT / "tests/proof/kills.py",
+    wanted={"kills": 200},
+    also=tuple(f"tests/system/{name}.py" for name in SUPPORT),
+)
+
+if __name__ == "__main__":
+    prove(PROOF, work, add=add)
