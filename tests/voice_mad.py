@@ -7,6 +7,7 @@ what others see of its good calls: clicks heard at either end, modules that ran 
 import asyncio
 import contextlib
 import io
+import itertools
 import json
 import os
 import queue
@@ -32,6 +33,8 @@ from voice_judge import RATE, TONES, breaks
 #: The lab's tones stand at -12 dBFS.
 LAB_PEAK = 8231
 ANSWER_S = 30.0
+#: A module that babbled or was away is called again for so long; recovery itself is proved elsewhere.
+BACK_S = 20.0
 LOOK_S = 0.2
 KEPT_S = 25.0  # of the 30 s of voice that the network keeps of a call
 FAULTS: tuple[tuple[str, dict[str, Any]], ...] = (
@@ -165,9 +168,11 @@ class Rig:
             for turn, (name, more) in enumerate(FAULTS)
         )
 
-    async def call_again(self, turn_of: str) -> None:
-        """New calls on the modules that went mad, as soon as they are back."""
-        await asyncio.gather(*(place(self, self._controller, index, turn_of) for index in range(self.mad)))
+    async def call_again(self, turn_of: str) -> int:
+        """New calls on the modules that went mad; how many were back in time."""
+        placed = (place(self, self._controller, index, turn_of, BACK_S) for index in range(self.mad))
+        done = await asyncio.gather(*placed, return_exceptions=True)
+        return sum(isinstance(one, Dialog) for one in done)
 
     def fault(self, index: int, name: str, **more: Any) -> None:
         self.lab.ask_now("POST", "/faults", {"box": "lab-01", "channel": index + 1, "fault": name, **more})
@@ -206,11 +211,16 @@ def tone_number(lab: Lab, hz: int) -> str:
     return str(lab.ask_now("POST", "/numbers", order)["number"])
 
 
-async def place(rig: Rig, controller: Controller, index: int, turn_of: str = "") -> Dialog:
+async def place(
+    rig: Rig, controller: Controller, index: int, turn_of: str = "", within_s: float = ANSWER_S
+) -> Dialog:
     """Call through one channel until it takes it: modules start with the box."""
     client = rig.callers.clients[index]
     host, port = rig.box.ready["sip"].split(":")
-    for turn in range(round(ANSWER_S)):
+    end = time.monotonic() + within_s
+    for turn in itertools.count():
+        if time.monotonic() > end:
+            break
         headers = {
             "X-Simrack-Call": f"c{index}{turn_of}", "X-Simrack-Attempt": f"a{index}{turn_of}t{turn}", "X-Simrack-Channel": str(index + 1),
             "X-Simrack-ICCID": rig.lab.modules[index]["iccid"],
@@ -225,7 +235,7 @@ async def place(rig: Rig, controller: Controller, index: int, turn_of: str = "")
             rig.callers.join(index, ("127.0.0.1", int(line.split()[1])))
             return dialog
         await asyncio.sleep(0.5)
-    raise AssertionError(f"channel {index + 1} took no call in {ANSWER_S:.0f} s")
+    raise AssertionError(f"channel {index + 1} took no call in {within_s:.0f} s")
 
 
 @contextlib.contextmanager

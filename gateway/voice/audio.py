@@ -14,6 +14,7 @@ from simrack.sip.g711 import WIDTH
 BAUD = 921_600  # only a real UART cares: 8 kHz of 16 bit need 160 kbit/s
 DRAIN_S = 0.1  # a kernel buffer of 4 kB holds 256 ms of voice: an idle port is emptied before that
 LARGEST_READ = 8192
+MOST_READS = 16  # at once: a port that never runs dry must not hold up the others
 MOST_PAUSE_S = 1.0  # a module plays out in real time what it holds: one that is full for longer lost its word
 MOST_WAITING = 1600  # octets to the module, 100 ms at 8 kHz: beyond that the oldest are dropped
 
@@ -37,7 +38,10 @@ class AudioPort:
         self._busy = False
         self._pause: asyncio.TimerHandle | None = None
         self.dropped = 0  # octets that the module did not take in time
-        self._drainer = asyncio.get_running_loop().call_later(DRAIN_S, self._drain_idle)
+        self._loop = asyncio.get_running_loop()
+        self._drainer: asyncio.TimerHandle | None = None
+        self._watching = False
+        self._watch()
 
     @classmethod
     def open(cls, path: str, fmt: AudioFormat) -> "AudioPort":
@@ -59,12 +63,14 @@ class AudioPort:
     def acquire(self) -> None:
         """A bridge takes the port; what lies in it is thrown away."""
         self._busy = True
+        self._stop_watching()
         self.drain()
 
     def release(self) -> None:
         self._busy = False
         self.resume()
         self._waiting.clear()
+        self._watch()
 
     @property
     def busy(self) -> bool:
@@ -121,7 +127,10 @@ class AudioPort:
     def drain(self) -> int:
         """Throw away all that waits in either direction, the kernel's buffers included; octets read and thrown away."""
         count = 0
-        while data := self.read():
+        for _ in range(MOST_READS):
+            data = self.read()
+            if not data:
+                break
             count += len(data)
         self._waiting.clear()
         self._odd = b""
@@ -132,7 +141,7 @@ class AudioPort:
         return count
 
     def close(self) -> None:
-        self._drainer.cancel()
+        self._stop_watching()
         self.resume()
         if self._line.is_open:
             self._line.close()
@@ -155,14 +164,28 @@ class AudioPort:
     def _lose(self, reason: str) -> None:
         self.reason = reason
         self.lost.set()
-        self._drainer.cancel()
+        self._stop_watching()
         self._line.close()
         log.warning("audio port lost", port=self.path, reason=reason)
 
+    # Between calls: nothing is asked of a port that is quiet, and one that is not is emptied ten times a second.
+
+    def _watch(self) -> None:
+        self._drainer = None
+        if not self._busy and not self.lost.is_set():
+            self._watching = True
+            self._loop.add_reader(self._fd, self._drain_idle)
+
+    def _stop_watching(self) -> None:
+        if self._drainer is not None:
+            self._drainer.cancel()
+            self._drainer = None
+        if self._watching:
+            self._watching = False
+            self._loop.remove_reader(self._fd)
+
     def _drain_idle(self) -> None:
-        if self.lost.is_set():
-            return
-        if not self._busy:
-            self.drain()
+        self._stop_watching()
+        self.drain()
         if not self.lost.is_set():
-            self._drainer = asyncio.get_running_loop().call_later(DRAIN_S, self._drain_idle)
+            self._drainer = self._loop.call_later(DRAIN_S, self._watch)

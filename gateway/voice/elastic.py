@@ -131,8 +131,7 @@ class Regulator:
     def seen(self, margin: int) -> None:
         if self._smallest is None or margin < self._smallest:
             self._smallest = margin
-        if margin > self._largest:
-            self._largest = margin
+        self._largest = max(self._largest, margin)
 
     @property
     def slack(self) -> int | None:
