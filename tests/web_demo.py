@@ -32,6 +32,8 @@ from simrack.wire.messages import (
     Message,
     ModuleInfo,
     NetworkInfo,
+    RecoveryInfo,
+    RungFigures,
     SimInfo,
 )
 from simrack.wire.ports import Clock
@@ -73,6 +75,11 @@ class DemoIds:
 
     def iccid(self, box: int, channel: int) -> str:
         return f"8988210{box:02d}{channel:02d}{self.random.randrange(10**8):08d}"
+#: Of a module that opening and restarting did not bring back.
+RECOVERY = RecoveryInfo(
+    rung="usb", failed=("reopen", "reset"),
+    figures=(RungFigures(rung="reopen", tries=2, failed=2), RungFigures(rung="reset", tries=1, failed=1)),
+)  # fmt: skip
 
 
 def fill_database(url: str, clock: Clock, *, seed: int = 7, records: int = 1500) -> None:
@@ -305,7 +312,7 @@ def _hard_story(connection: Connection, now: datetime, ids: DemoIds, name: str, 
         "outcome": "answered" if answered else "refused" if name in ("refused", "incoming") else "failed",
         "cause": 16 if answered else {"refused": 41, "incoming": 27}.get(name, 38), "attempts": tries,
         "refusal": {"refused": "no-candidate", "incoming": "no-receiver"}.get(name, ""), "side": "rack",
-        "estimated": name == "estimated", "marks": ["talk-differs", "clock-unsure"] if name == "estimated" else [],
+        "estimated": name == "estimated", "marks": ["talk-differs", "clock-suspect"] if name == "estimated" else [],
         "direction": "in" if name == "incoming" else "out", "box": "" if name == "refused" else "vienna-01",
         "channel": None if name == "refused" else 6, "plan": "" if name == "refused" else "nova",
     }  # fmt: skip
@@ -441,6 +448,7 @@ def _channel(
             signal_dbm=pick.randrange(-108, -60) if registered else None, cell=f"{pick.randrange(2**28):07x}",
         ),
         call=call if calling else None, fault="no answer to AT" if state == S.FAULT else "",
+        recovery=RECOVERY if state == S.FAULT else None,
     )  # fmt: skip
     if calling:
         yield LiveCall(
