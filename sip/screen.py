@@ -26,6 +26,8 @@ _COMPACT = {
     "x": "session-expires", "b": "referred-by", "u": "allow-events",
 }  # fmt: skip
 _ONCE = ("from", "to", "call-id", "cseq", "max-forwards", "content-length", "content-type")
+# Credentials are judged by `sip.digest`; the library would read them once more, and raises on other schemes.
+KEPT_BACK = ("content-length", "authorization", "proxy-authorization")
 _TOKEN = re.compile(r"[A-Za-z0-9\-.!%*_+`'~]+")
 _START = re.compile(r"([A-Za-z0-9\-.!%*_+`'~]+) +(\S+(?: \S+)*?) +(SIP/[0-9.]+) *", re.IGNORECASE)
 _STATUS = re.compile(r"SIP/2\.0 ([1-6][0-9]{2})(?: (.*))?", re.IGNORECASE)
@@ -77,7 +79,7 @@ class Packet:
     def text(self) -> str:
         """The message in its plain form; each octet of the body is one character (`encode` undoes it)."""
         start = f"{self.method} {self.uri} SIP/2.0" if self.method else f"SIP/2.0 {self.status} {self.phrase}"
-        lines = [start, *(f"{name}: {value}" for name, value in self.headers if name != "content-length")]
+        lines = [start, *(f"{name}: {value}" for name, value in self.headers if name not in KEPT_BACK)]
         return "\r\n".join([*lines, f"content-length: {len(self.body)}", "", self.body.decode("latin-1")])
 
 
