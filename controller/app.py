@@ -32,7 +32,6 @@ from simrack.controller.calls.ports import LeftCall
 from simrack.controller.calls.resumed import resumable
 from simrack.controller.calls.services import CallLimits, Feed, Services
 from simrack.controller.calls.strays import Strays
-from simrack.controller.calls.strays import Strays
 from simrack.controller.config.files import Configuration, import_file
 from simrack.controller.config.rows import EMPTY
 from simrack.controller.fleet.history import recent_keys, usage_from_records
@@ -42,9 +41,9 @@ from simrack.controller.routing.current import Routing
 from simrack.controller.routing.decision import CallFacts
 from simrack.controller.routing.table import RoutingTable
 from simrack.controller.settings import ControllerSettings
+from simrack.controller.store import upkeep
 from simrack.controller.store.migrate import Migrated, migrate
 from simrack.controller.store.queries import Queries
-from simrack.controller.store.upkeep import keep_up
 from simrack.controller.store.writer import Writer
 from simrack.sip.digest import Digest
 from simrack.sip.legs import Dial, DialogIds, IncomingLeg, Invite, Leg, OutgoingLeg, Rejection
@@ -214,7 +213,8 @@ class _Rooms:
                     self._commands.run(),
                     self._watch.run(self._gauge),
                     self._bans.run(),
-                    keep_up(self._store),
+                    upkeep.keep_up(self._store),
+                    upkeep.watch(self._store, self._board),
                 )
             ]
             calls = parts.create_task(self._desk.run())

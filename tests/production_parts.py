@@ -60,7 +60,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _as_user(user: str, argv: Sequence[str], death: str) -> list[str]:
+def as_user(user: str, argv: Sequence[str], death: str) -> list[str]:
     """A command that runs as a system user and ends when the test process dies, whatever kills that."""
     other = ["--reuid", user, "--regid", user, "--clear-groups"] if os.geteuid() == 0 else []
     return ["setpriv", *other, "--pdeathsig", death, *argv]
@@ -84,7 +84,7 @@ class Postgres:
             for path in (self.folder, self.data, self.sockets, secret):
                 shutil.chown(path, "postgres")
         made = subprocess.run(
-            _as_user("postgres", [
+            as_user("postgres", [
                 str(POSTGRES / "initdb"), "-D", str(self.data), "-U", "postgres", "--pwfile", str(secret),
                 "--auth", "scram-sha-256", "--encoding", "UTF8", "--locale", "C.UTF-8", "--no-sync",
             ], "SIGKILL"),
@@ -116,7 +116,7 @@ class Postgres:
         with self.log.open("ab") as log:
             # SIGQUIT ends the server with all its processes at once.
             self.process = subprocess.Popen(
-                _as_user("postgres", argv, "SIGQUIT"), stdout=log, stderr=log, cwd="/", start_new_session=True
+                as_user("postgres", argv, "SIGQUIT"), stdout=log, stderr=log, cwd="/", start_new_session=True
             )
 
     def _answers(self) -> bool:
@@ -248,7 +248,7 @@ class Mosquitto(_Files):
     def start(self) -> None:
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                _as_user("mosquitto", ["mosquitto", "-c", str(self.folder / "simrack.conf")], "SIGKILL"),
+                as_user("mosquitto", ["mosquitto", "-c", str(self.folder / "simrack.conf")], "SIGKILL"),
                 stdout=log, stderr=log, cwd="/", start_new_session=True,
             )  # fmt: skip
         wait_for(lambda: accepts("127.0.0.1", self.port), "Mosquitto")

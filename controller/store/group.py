@@ -46,8 +46,8 @@ log = structlog.get_logger(__name__)
 class _Job:
     """Work for the thread, and where its result goes."""
 
-    def __init__(self, work: Work, undo: Work | None, made: float, later: Callable[[Work], None]) -> None:
-        self.work, self.undo, self.made, self.later = work, undo, made, later
+    def __init__(self, work: Work, undo: Work | None, made: float, group: "GroupCommit") -> None:
+        self.work, self.undo, self.made, self.group = work, undo, made, group
         self.loop = loop = asyncio.get_running_loop()
         self.future: asyncio.Future[Any] = loop.create_future()
         self.result: Any = None
@@ -56,6 +56,8 @@ class _Job:
 
     def settle(self) -> None:
         """Hand the result over, in the loop's thread."""
+        if isinstance(self.error, StoreDown):
+            self.group.note_trouble(str(self.error))
         if self.future.done():
             if self.error is not None:
                 log.error("a write failed and nobody waits for it any more", error=str(self.error))
@@ -66,7 +68,7 @@ class _Job:
         if self.given_up:
             self.future.exception()  # heard: whoever waited was told that it failed
             if self.error is None and self.undo is not None:
-                self.later(self.undo)
+                self.group.undo_later(self.undo)
 
 
 class GroupCommit:
@@ -79,6 +81,8 @@ class GroupCommit:
         self._undo: list[Work] = []
         self._link: Any = None
         self._stopped = False
+        self.trouble = asyncio.Event()  # set when the database could not be used; whoever finds it well clears it
+        self.said = ""
         self.seconds = Histogram(
             "simrack_store_transaction_seconds",
             "Transactions of the writer, from their begin to the end of their commit",
@@ -108,7 +112,7 @@ class GroupCommit:
         """
         if self._stopped:
             raise StoreDown("the store is closed")
-        job = _Job(work, undo, self._clock.monotonic(), self._jobs.put)
+        job = _Job(work, undo, self._clock.monotonic(), self)
         self._jobs.put(job)
         try:
             async with asyncio.timeout(HANG_S):
@@ -117,7 +121,16 @@ class GroupCommit:
         except TimeoutError:
             job.given_up = True
             self._cut()
-            raise StoreDown("the database does not answer") from None
+            self.note_trouble("the database does not answer")
+            raise StoreDown(self.said) from None
+
+    def undo_later(self, work: Work) -> None:
+        """Have something undone that was told to have failed."""
+        self._jobs.put(work)
+
+    def note_trouble(self, said: str) -> None:
+        self.said = said
+        self.trouble.set()
 
     def _cut(self) -> None:
         """Shut the connection's socket, which ends the thread's wait for a server that hangs."""

@@ -1,6 +1,7 @@
-"""What the database needs from time to time: partitions for the months to come."""
+"""Looking after the database: partitions for the months to come, and an alarm that follows its state."""
 
 import asyncio
+from typing import Protocol
 
 import structlog
 
@@ -12,6 +13,15 @@ log = structlog.get_logger(__name__)
 EVERY_S = 24 * 3600.0
 # After a lock or a fault: soon, yet not so soon that it would be felt.
 AGAIN_S = 600.0
+# A database that failed is tried this often: the alarm closes soon after it works again, without a call.
+PROBE_S = 2.0
+
+
+class Alarms(Protocol):
+    """The alarm board's one function."""
+
+    def set(self, kind: str, active: bool, subject: str = "", detail: str = "") -> None:
+        """Open or close an alarm."""
 
 
 async def keep_up(store: Writer) -> None:
@@ -28,3 +38,25 @@ async def keep_up(store: Writer) -> None:
         if made:
             log.info("partitions made", months=made)
         await asyncio.sleep(EVERY_S)
+
+
+async def watch(store: Writer, alarms: Alarms) -> None:
+    """Have the alarm `store-down` open for as long as nothing can be written, until cancelled."""
+    while True:
+        await store.group.trouble.wait()
+        alarms.set("store-down", active=True, detail=store.group.said)
+        while not await _is_well(store, alarms):
+            continue
+        store.group.trouble.clear()
+        alarms.set("store-down", active=False)
+        log.info("the database works again")
+
+
+async def _is_well(store: Writer, alarms: Alarms) -> bool:
+    await asyncio.sleep(PROBE_S)
+    try:
+        await store.probe()
+    except StoreError as error:
+        alarms.set("store-down", active=True, detail=str(error))
+        return False
+    return True

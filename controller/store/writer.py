@@ -10,7 +10,7 @@ from sqlalchemy.engine import Connection
 
 from simrack.controller.calls.ports import Dialogs, Finished, LeftCall, OpenCall
 from simrack.controller.models import AlarmRow
-from simrack.controller.store import jobs, leftover, partitions
+from simrack.controller.store import jobs, leftover, partitions, turned_away
 from simrack.controller.store.engine import parse_url
 from simrack.controller.store.group import GroupCommit
 from simrack.wire.messages import BoxEvent, CallPart
@@ -83,6 +83,7 @@ class Writer:
         def work(connection: Connection) -> tuple[BoxEvent, ...]:
             new = tuple(event for event in events if jobs.take_event(connection, event, now))
             for event in new:
+                turned_away.record(connection, event)
                 if isinstance(event.body, CallPart) and event.body.call in self._lost:
                     leftover.claim_parts(connection, event.body.call)
             return new
