@@ -128,6 +128,26 @@ def part_of(row: OpenAttempt, found: Found, *, max_call_s: float) -> CallPart:
     )
 
 
+def turned_away(row: OpenAttempt, at: datetime, why: str) -> CallPart:
+    """The part of an incoming call that the box refused by itself."""
+    return CallPart(
+        call=row.call,
+        attempt=row.attempt,
+        channel=row.channel,
+        iccid=row.iccid,
+        imsi=row.imsi,
+        imei=row.imei,
+        direction="in",
+        number=row.number,
+        invited=row.invited.utc,
+        released=max(at, row.invited.utc),
+        cause=Cause.REJECTED,
+        cause_text=why,
+        side="rack",
+        turned_away=True,
+    )
+
+
 def _after(start: When, end: When, talk_s: float | None) -> datetime:
     """The end on the wall clock of the run that saw the start, so that the times of one record agree."""
     return max(end.utc, start.utc) if talk_s is None else start.utc + timedelta(seconds=talk_s)

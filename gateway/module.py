@@ -28,6 +28,7 @@ from simrack.drivers.modems.base import (
     Unresponsive,
 )
 from simrack.gateway import calls_logic as logic
+from simrack.gateway.attempts import opening, turned_away
 from simrack.gateway.call import LiveCall, Moments, Ticket, moment
 from simrack.gateway.channel import Channel
 from simrack.gateway.ladder import Rung, next_step
@@ -36,6 +37,7 @@ from simrack.gateway.settings import ModuleSettings
 from simrack.sip import sdp
 from simrack.sip.errors import SipError
 from simrack.sip.legs import Dial
+from simrack.wire.causes import Cause
 from simrack.wire.channel import IN_CALL, ChannelState
 from simrack.wire.messages import FaultPart, RecoveryInfo, RungFigures, SimInfo
 
@@ -386,13 +388,23 @@ class Module:
         if event is None or self._group is None:
             return
         call = self._incoming(event)
-        self._group.create_task(self.carry(call, S.INCOMING) if call else self._reject())
+        self._group.create_task(self.carry(call, S.INCOMING) if call else self._turn_away(event))
 
-    async def _reject(self) -> None:
+    async def _turn_away(self, event: CallProgress) -> None:
+        """Refuse a call that the controller never hears of, and leave a record of it."""
+        channel, attempt = self.channel, self.tools.ids.token()
+        marks = ", ".join(sorted(channel.marks))
+        invited = moment(self.tools.clock, event.at)
+        row = opening(
+            call=attempt, attempt=attempt, number=event.number, direction="in", number_of_channel=channel.number,
+            channel=channel, invited=invited.when,
+        )  # fmt: skip
         try:
-            await self.driver.hang_up(21)
+            await self.driver.hang_up(Cause.REJECTED)
         except ModemError as error:
             self.distrust(str(error))
+        why = f"the channel is {marks}" if marks else f"the channel was {channel.state}"
+        await self.tools.facts.put(turned_away(row, self.tools.clock.utc(), why))
 
     def _incoming(self, event: CallProgress) -> LiveCall | None:
         """The call offered to the controller; None when it can't be."""

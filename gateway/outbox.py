@@ -71,6 +71,9 @@ class Outbox:
     _unsaved: dict[int, BoxEvent] = field(default_factory=dict)
     #: Attempts that are over and whose rows the disk must still let go.
     _over: set[str] = field(default_factory=set)
+    #: Why the file can't be written now, or ""; `on_trouble` is called when that changes.
+    trouble: str = ""
+    on_trouble: Callable[[], None] = lambda: None
 
     @classmethod
     async def open(cls, box: str, folder: Path, clock: Clock, ids: Ids) -> "Outbox":
@@ -105,7 +108,7 @@ class Outbox:
         if not unsaved and not over:
             return True
         try:
-            await self._db.run(self._db.add, unsaved, over)
+            await self._write(self._db.add, unsaved, over)
         except StoreBroken as error:
             log.error("facts wait in memory", box=self.box, count=len(unsaved), error=str(error))
             return False
@@ -133,7 +136,7 @@ class Outbox:
                     self._over |= _attempts((self._unsaved.pop(seq),))
         over = tuple(self._over)
         try:
-            stored = await self._db.run(self._db.delete, kept, over)
+            stored = await self._write(self._db.delete, kept, over)
         except StoreBroken as error:
             log.error("outbox can't be emptied", box=self.box, error=str(error))
             return
@@ -148,11 +151,11 @@ class Outbox:
             StoreBroken: it can't be noted, so it must not be dialled.
         """
         body = row.model_dump_json() if row is not None else ""
-        return await self._db.run(self._db.remember, attempt, self.clock.utc(), body)
+        return await self._write(self._db.remember, attempt, self.clock.utc(), body)
 
     async def note(self, row: OpenAttempt) -> None:
         """Renew the row of an attempt that is under way; one that is over stays over. Raises `StoreBroken`."""
-        await self._db.run(self._db.renew, row.attempt, row.model_dump_json())
+        await self._write(self._db.renew, row.attempt, row.model_dump_json())
 
     async def forget(self, attempt: str) -> None:
         """The attempt is over without a part. Never fails: what the disk refuses is done later."""
@@ -163,6 +166,31 @@ class Outbox:
         """Keep the marks of a channel over a restart. Raises `StoreBroken`."""
         self.marks[channel] = marks
         await self._db.run(self._db.set_marks, channel, marks)
+
+    async def _write(self, work: Callable[..., R], *args: Any) -> R:
+        """Do it, and keep in mind whether the disk takes anything at all."""
+        try:
+            done = await self._db.run(work, *args)
+        except StoreBroken as error:
+            self._is_well(str(error))
+            raise
+        self._is_well("")
+        return done
+
+    def _is_well(self, trouble: str) -> None:
+        if bool(trouble) is bool(self.trouble):
+            return
+        log.log(40 if trouble else 20, "the box's file", box=self.box, trouble=trouble or "over")
+        reason, self.trouble = trouble or self.trouble, trouble
+        # Told as a fact, too; while the disk refuses it waits in memory like any other.
+        self._seq += 1
+        body = FaultPart(channel=0, reason=reason, cleared=not trouble)
+        self._unsaved[self._seq] = BoxEvent(
+            box=self.box, boot=self.boot, seq=self._seq, at=self.clock.utc(), offset_ms=None, body=body
+        )
+        self.waiting += 1
+        self.news.set()
+        self.on_trouble()
 
     async def close(self) -> None:
         await self.flush()

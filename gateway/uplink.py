@@ -108,6 +108,7 @@ class Uplink:
         self.bus.subscribe(topics.box_event_ack(box), self._on_ack)
         self.bus.subscribe(topics.box_command(box), self._on_command)
         self.bus.on_connect(self._on_connect)
+        self.outbox.on_trouble = self.status_changed
 
     async def run(self) -> None:
         """Publish and obey until cancelled."""
@@ -201,6 +202,7 @@ class Uplink:
             clock_offset_ms=self.offset_ms,
             outbox=self.outbox.waiting,
             link=self.me.link,
+            trouble=self.outbox.trouble,
         )
         await self.bus.publish(topics.box_status(self.me.box), status.encode(), retain=True)
 

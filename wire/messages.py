@@ -72,6 +72,7 @@ class BoxStatus(Reported):
     clock_offset_ms: int | None = None
     outbox: int = 0  # facts that wait for the controller
     link: Literal["loopback", "tunnel", "plain"] = "loopback"
+    trouble: str = ""  # why its file can't be written now: new calls are refused
 
 
 class ModuleInfo(Part):
@@ -213,6 +214,8 @@ class CallPart(Part):
     side: Side
     #: The box was restarted in the call: times come from its journal, and what it missed is a guess.
     estimated: bool = False
+    #: An incoming call that the box refused by itself and never offered: the record has nothing but this part.
+    turned_away: bool = False
     early_media: bool = False
     media: MediaFigures = MediaFigures()
     at_log: tuple[AtLine, ...] = ()

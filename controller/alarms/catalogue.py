@@ -80,6 +80,18 @@ _KINDS = (
         "module's (audio port, antenna, network).",
     ),
     Kind(
+        "box-disk", "major", "Box {subject} can't write its file",
+        "It refuses new calls; those in progress go on. Free its disk, or mend what the text names.",
+    ),
+    Kind(
+        "module-out", "major", "Channel {subject} is out of service: nothing brings its module back",
+        "Look at the module, its USB cable and its power. It is tried every 5 minutes, and at once when it is plugged again.",
+    ),
+    Kind(
+        "module-rung", "minor", "Channel {subject} did not bring its module back",
+        "The box goes on with the next, stronger step by itself. If it happens often: power supply, cable, firmware.",
+    ),
+    Kind(
         "overload", "minor", "Calls come faster than this process admits",
         "The rest get 503 with Retry-After. Spread the calls, or raise `calls_per_second` after measuring.",
     ),

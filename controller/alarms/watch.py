@@ -49,7 +49,32 @@ class Watch:
             self._board.set("box-silent", silent and self._bus.connected, box)
         for box, plain in self._fleet.plain_links().items():
             self._board.set("plain-link", plain, box)
+        for box, trouble in self._fleet.troubles().items():
+            self._board.set("box-disk", bool(trouble), box, trouble)
+        self._look_at_modules()
         self._look_at_channels(now)
+
+    def _look_at_modules(self) -> None:
+        """One alarm per rung that did not help, until the module serves again."""
+        now: set[tuple[str, str]] = set()
+        heard = set()
+        for box, channel, recovery in self._fleet.recoveries():
+            place = f"{box}/{channel}"
+            heard.add(box)
+            now |= {("module-rung", f"{place}: {rung}") for rung in recovery.failed if rung != "out"}
+            if recovery.out:
+                now.add(("module-out", place))
+        for kind, subject in self._in_trouble() - now:
+            # A box that was not heard yet, by this run of ours, has closed nothing.
+            if subject.partition("/")[0] in heard:
+                self._board.set(kind, False, subject)
+        for kind, subject in now:
+            self._board.set(kind, True, subject)
+
+    def _in_trouble(self) -> set[tuple[str, str]]:
+        """What is open, also from an earlier run of the controller."""
+        pairs = (cause.partition(":")[::2] for cause in self._board.open_causes)
+        return {(kind, subject) for kind, subject in pairs if kind in ("module-rung", "module-out")}
 
     def _look_at_channels(self, now: float) -> None:
         usable, _total = self._fleet.in_service()

@@ -17,7 +17,7 @@ from simrack.controller.fleet.reservations import Reservations
 from simrack.controller.fleet.usage import SimUsage, Usage
 from simrack.controller.fleet.view import BoxView, ChannelView, FleetView
 from simrack.wire.channel import IN_CALL, ChannelState
-from simrack.wire.messages import BoxStatus, ChannelReport
+from simrack.wire.messages import BoxStatus, ChannelReport, RecoveryInfo
 from simrack.wire.ports import Clock
 
 log = structlog.get_logger(__name__)
@@ -185,6 +185,18 @@ class Fleet:
         return {
             box: state.current.status.link == "plain" for box, state in self._boxes.items() if state.current
         }
+
+    def troubles(self) -> dict[str, str]:
+        """For each box: why its file can't be written, or ""."""
+        return {box: state.current.status.trouble for box, state in self._boxes.items() if state.current}
+
+    def recoveries(self) -> list[tuple[str, int, RecoveryInfo]]:
+        """(box, channel, what is done to bring its module back) of all channels."""
+        return [
+            (box, report.channel, report.recovery or RecoveryInfo())
+            for box, state in self._boxes.items()
+            for report in state.channels.values()
+        ]
 
     def in_service(self) -> tuple[int, int]:
         """(channels that are ready or in a call, channels in all) of the boxes that are reachable."""

@@ -13,7 +13,7 @@ from simrack.controller.fleet.state import Fleet
 from simrack.controller.store.errors import StoreDown
 from simrack.wire import topics
 from simrack.wire.channel import ChannelState
-from simrack.wire.messages import AlarmSummary
+from simrack.wire.messages import AlarmSummary, RecoveryInfo
 from simrack.wire.mqtt import MemoryBroker, Stamp
 
 Run = Callable[..., asyncio.Task[Any]]
@@ -160,3 +160,29 @@ def test_every_alarm_says_what_to_do() -> None:
     for kind in CATALOGUE.values():
         assert len(kind.advice) > 20
         assert kind.title.format(subject="x")
+
+
+async def test_a_module_that_is_being_brought_back_is_an_alarm_per_rung_until_it_serves(run_tasks: Run) -> None:
+    """Whoever is on duty sees what was tried; after a restart of the controller, too."""
+    on = Board()
+    fleet = Fleet(on.clock)
+    watch = Watch(on.board, fleet, on.bus, on.clock)
+    on.board.resume({"module-out:box-1/1": "major", "module-rung:box-2/1: usb": "minor"})
+
+    def causes() -> set[str]:
+        watch.look()
+        return {cause for cause in on.board.open_causes if cause.startswith(("module", "box-disk"))}
+
+    assert causes() == {"module-out:box-1/1", "module-rung:box-2/1: usb"}, "nobody was heard yet"
+    fleet.take_status(status(on.clock).model_copy(update={"trouble": "disk full"}))
+    failing = RecoveryInfo(rung="usb", failed=("reopen", "reset"))
+    fleet.take_report(report(on.clock, seq=2).model_copy(update={"recovery": failing}))
+    assert causes() == {
+        "box-disk:box-1", "module-rung:box-1/1: reopen", "module-rung:box-1/1: reset", "module-rung:box-2/1: usb",
+    }  # fmt: skip
+    fleet.take_status(status(on.clock, seq=3))
+    gone = RecoveryInfo(failed=("reopen", "out"), out=True)
+    fleet.take_report(report(on.clock, seq=4).model_copy(update={"recovery": gone}))
+    assert causes() == {"module-out:box-1/1", "module-rung:box-1/1: reopen", "module-rung:box-2/1: usb"}
+    fleet.take_report(report(on.clock, seq=5))
+    assert causes() == {"module-rung:box-2/1: usb"}

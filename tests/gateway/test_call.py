@@ -573,8 +573,11 @@ async def test_a_bug_in_one_call_ends_that_call_on_both_sides(rig: Rig, monkeypa
 async def test_an_incoming_call_to_a_disabled_channel_is_turned_away(rig: Rig) -> None:
     rig.module.channel.marks = frozenset({Mark.DISABLED})
     rig.driver.now(Progress.INCOMING, "+882777")
-    await until(lambda: "hang up 21" in rig.driver.told, "hang up")
+    part = await rig.part()
+    assert "hang up 21" in rig.driver.told
     assert rig.asked == []
+    assert (part.direction, part.number, part.cause, part.side, part.turned_away) == ("in", "+882777", 21, "rack", True)
+    assert (part.cause_text, part.connected, part.iccid) == ("the channel is disabled", None, "8900")
 
 
 async def test_an_unresponsive_module_shows_as_fault_and_others_reasons_are_kept(rig: Rig) -> None:

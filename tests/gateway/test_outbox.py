@@ -167,6 +167,8 @@ async def fill(outbox: Outbox) -> None:
 async def test_a_full_disk_refuses_attempts_and_keeps_facts_in_memory_until_there_is_room(tmp_path: Path) -> None:
     """What can't be noted must not be dialled; what was done must not be forgotten."""
     outbox = await opened(tmp_path)
+    told: list[str] = []
+    outbox.on_trouble = lambda: told.append(outbox.trouble)
     rows = outbox._db
     await rows.run(lambda: rows.db.execute("PRAGMA max_page_count = 1").fetchone())
     with pytest.raises(StoreBroken):
@@ -174,10 +176,15 @@ async def test_a_full_disk_refuses_attempts_and_keeps_facts_in_memory_until_ther
     big = part("a1", cause_text="x" * 9000)
     event: BoxEvent = await outbox.put(big, None)
     assert not await outbox.flush()
-    assert await outbox.pending(5) == [event]
+    trouble, waiting = await outbox.pending(5)
+    assert waiting == event
+    assert isinstance(trouble.body, FaultPart)
+    assert (trouble.body.channel, trouble.body.cleared) == (0, False)
+    assert "full" in trouble.body.reason
     await rows.run(lambda: rows.db.execute("PRAGMA max_page_count = 100000").fetchone())
     assert await outbox.flush()
+    assert [bool(text) for text in told] == [True, False]
     await outbox.close()
     again = await opened(tmp_path)
-    assert await attempts_waiting(again) == ["a1"]
+    assert await attempts_waiting(again) == ["", "a1", ""]
     await again.close()

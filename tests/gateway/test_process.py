@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import resource
 import signal
 import sqlite3
 import subprocess
@@ -151,6 +152,47 @@ async def test_sigterm_ends_calls_on_both_sides_and_the_process_in_order(
     assert bye.cause == 41
     await lab.on_hook()
     assert box.popen.wait(10) == 0
+
+
+async def test_a_full_disk_refuses_new_calls_keeps_those_in_progress_and_heals_by_itself(
+    lab: Lab, tmp_path: Path, controller: Controller, start_process: StartProcess
+) -> None:
+    """Nothing is dialled that a kill would leave without a record, and nobody has to restart the box afterwards."""
+    box = start_process("box", "--config", written(lab, tmp_path, controller))
+    first = await answered(lab, box, controller, "d")
+    # Writes beyond the size that the file has now fail, as on a disk without room.
+    _, hard = resource.prlimit(box.popen.pid, resource.RLIMIT_FSIZE)
+    size = (tmp_path / "data" / "box.db-wal").stat().st_size
+    resource.prlimit(box.popen.pid, resource.RLIMIT_FSIZE, (size, hard))
+    host, port = box.ready["sip"].split(":")
+    number = await lab.number(behaviour="tone", tone_hz=700)
+
+    async def refused(attempt: str) -> Dialog:
+        headers = {
+            "X-Simrack-Call": attempt, "X-Simrack-Attempt": attempt, "X-Simrack-Channel": "2",
+            "X-Simrack-ICCID": lab.modules[1]["iccid"],
+        }  # fmt: skip
+        dialog = controller.invite((host, int(port)), number, sdp_of(("127.0.0.1", 4000)), headers)
+        await until(lambda: dialog.final, "final answer", 15)
+        return dialog
+
+    dialog = await refused("full1")
+    assert dialog.final
+    assert (dialog.final.status, dialog.final.cause) == (503, 41)
+    assert dialog.final.headers["x-simrack-refusal"] == "no-store"
+    assert [row["called"] for row in await lab.ask("GET", "/ledger/calls")][-1] != number
+    first.again("BYE")
+    await until(lambda: first.answer_to("BYE"), "answer to BYE")
+    await lab.on_hook()
+    assert parts(tmp_path) == [], "nothing half-written"
+    resource.prlimit(box.popen.pid, resource.RLIMIT_FSIZE, (hard, hard))
+    await until(lambda: parts(tmp_path), "the part, by itself", 20)
+    assert not opened(tmp_path, ""), "its row went with it"
+    again = await refused("full2")
+    assert again.final
+    assert again.final.status == 200
+    again.again("BYE")
+    await lab.on_hook()
 
 
 def test_a_mistake_in_the_file_ends_the_start_with_its_place(tmp_path: Path) -> None:
