@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 from controller_lives import ANSWER, lives
 from controller_sim import until
-from controller_world import ROUTING
+from controller_world import ROUTING, Box, peer_at
 from gateway_sip import Dialog, sdp_of
 
 from simrack.wire import topics
 from simrack.wire.channel import ChannelState
 from simrack.wire.messages import LiveCall
+from simrack.wire.mqtt import Stamp
 
 
 def told(dialog: Dialog, method: str, count: int) -> bool:
@@ -345,3 +346,53 @@ async def test_death_at_each_write(tmp_path: Path, point: str) -> None:
         await on.start()
         row = await on.record()
         assert (row.outcome, row.talk_network_ms, row.cause, row.estimated) == ("answered", 44, 16, False)
+
+
+async def test_second_box_of_one_name_leaves_the_calls_of_the_first(tmp_path: Path) -> None:
+    """A copied configuration must not cut off people: the first box answers for its call, and it goes on."""
+    async with lives(tmp_path) as on:
+        call, at_box = await on.speaking()
+        peer = await peer_at("127.0.0.1")
+        twin = Box(on.broker.bus("box-2"), peer)
+        twin.stamp = Stamp("boot-of-the-other")
+        work = asyncio.create_task(twin.bus.run())
+        try:
+            await until(lambda: at_box.request("OPTIONS"), "the question")
+            options = at_box.request("OPTIONS")
+            assert options is not None
+            at_box.respond(options, 200, "OK")
+            call.again("INFO", body=b"Signal=5\r\n", kind="application/dtmf-relay")
+            await until(lambda: at_box.request("INFO"), "the call goes on")
+            assert not call.request("BYE")
+            call.again("BYE")
+            await until(lambda: at_box.request("BYE"))
+            await on.box.tell(at_box, talk_ms=5)
+            assert (await on.record()).marks == ()
+        finally:
+            work.cancel()
+            await asyncio.gather(work, return_exceptions=True)
+            peer.close()
+
+
+async def test_box_that_was_restarted_has_lost_its_calls(tmp_path: Path) -> None:
+    """Its new run knows no such call: the sender is told at once, and the part from the journal is a guess."""
+    async with lives(tmp_path) as on:
+        call, at_box = await on.speaking()
+        on.box.stamp = Stamp("boot-again")
+        await on.box.publish()
+        await until(lambda: at_box.request("OPTIONS"), "the question")
+        options = at_box.request("OPTIONS")
+        assert options is not None
+        at_box.respond(options, 481, "Call/Transaction Does Not Exist")
+        await until(lambda: call.request("BYE"), "the BYE")
+        first = await on.record()
+        assert (first.cause, first.side, first.estimated) == (41, "rack", True)
+        assert first.marks == ("box-lost",)
+        await on.box.tell(at_box, talk_ms=4321, estimated=True, cause=41, side="rack")
+        await until(lambda: on.box.acks, "the part on disk")
+        row = await on.record()
+        assert (row.talk_network_ms, row.estimated) == (4321, True)
+        await on.box.tell(at_box, talk_ms=1, estimated=True)
+        await until(lambda: len(on.box.acks) == 2)
+        assert (await on.record()).talk_network_ms == 4321, "completed once"
+
