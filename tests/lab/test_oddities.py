@@ -218,3 +218,15 @@ async def test_a_call_put_on_hold_takes_a_pause_back(bench: Bench) -> None:
 
 def test_hardware_pace_is_slower_than_the_lab() -> None:
     assert Timing().at_hardware_pace().usb_return_s > Timing().usb_return_s
+
+
+async def test_babble_is_a_flood_of_octets_that_ends_when_told(bench: Bench) -> None:
+    """The host must have read 100 kB of nonsense within a second or two, and the module answers again afterwards."""
+    port = bench.at()
+    await port.ask("ATE0")
+    begin(bench, "babble", octets=1_000_000)
+    await port.match(r"(?s).{100000}")
+    faults.clear(bench.lab.modules["lab-01", 1])
+    await bench.until(lambda: bench.lab.modules["lab-01", 1].at.backlog() == 0, "the port is quiet")
+    port.write(b"AT+CGMM\r")
+    await port.match(r"EC25\r\n\r\nOK\r\n")
