@@ -50,6 +50,8 @@ class AdoptedLeg(SipLeg):
         self._disconnected(cause, text, "local")
 
     def acknowledged(self) -> None:
+        if self._timer is not None:
+            self.log.info("sip answer of an earlier run acknowledged")
         self._stop_repeating()
         if self._goodbye is not None:
             self._bye(*self._goodbye)

@@ -1,18 +1,23 @@
 """A controller that is killed and started again while people speak, as real processes, judged by the network's books."""
 
 import asyncio
+import contextlib
 import signal
 import time
 from pathlib import Path
 
 import pytest
+from system import sipp as s
+from system.baresip import Baresip
 from system.floor import Floor, Size, eventually, open_floor
+from system.sounds import write_tone
 from system.uac import Call, Callers, reached
 
 from simrack.controller.models import RecordFilter, RecordRow
 from simrack.controller.store.queries import Queries
 
 LEEWAY_MS = 100  # quality.md, invariant 1
+CALLER = "+882109000999"
 VOICE_PACKETS = 50  # 1 s of voice
 pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
 
@@ -129,3 +134,42 @@ async def test_calls_outlive_an_upgrade(tmp_path: Path) -> None:
         rows = await scene.records(2)
         await scene.judge(call, rows[call.number], "calling")
         assert set(rows[other.number].marks) >= {"resumed", "controller-stopped"}
+
+
+@pytest.mark.parametrize("client", ["sipp", "baresip"])
+async def test_common_clients_take_a_repeated_answer(tmp_path: Path, client: str) -> None:
+    """Killed in the second of the answer: the next run repeats it, and clients that had it already go on as they were."""
+    with contextlib.ExitStack() as stack:
+        async with open_floor(tmp_path, Size(1, 2)) as floor:
+            await _repeated_answer(floor, tmp_path, client, stack)
+
+
+async def _repeated_answer(floor: Floor, folder: Path, client: str, stack: contextlib.ExitStack) -> None:
+    scene = Scene(floor, Callers(floor.sip, floor.sender))
+    number = await floor.number(behaviour="answer", answer_after_s=0.05, tone_hz=700)
+    if client == "sipp":
+        scenario = s.invite(number, CALLER) + s.PROVISIONAL + '<recv response="200" rrs="true"></recv>'
+        scenario += s.ack(number, CALLER) + s.pause(20_000) + s.bye(number, CALLER)
+        running = s.Sipp(folder, floor.sip, floor.sender).start(scenario)
+        await asyncio.to_thread(running.wait_for, "ACK sip:")
+    else:
+        account = f"<sip:{CALLER}@{floor.sip}>;regint=0;audio_codecs=pcmu;ptime=20"
+        tone = write_tone(folder / "tone.wav", 500)
+        phone = stack.enter_context(contextlib.closing(Baresip(folder / "phone", account, tone, floor.sender)))
+        phone.dial(f"sip:{number}@{floor.sip}")
+        await asyncio.to_thread(phone.wait, "CALL_ESTABLISHED")
+    await floor.controller.kill()
+    await floor.controller.start()
+
+    async def acknowledged() -> bool:
+        return "sip answer of an earlier run acknowledged" in floor.controller.log.read_text()
+
+    await eventually(acknowledged, "the ACK of the repeated answer", 20)
+    if client == "sipp":
+        result = await asyncio.to_thread(running.result)
+        assert result.ok, result.messages[-3000:] + result.errors
+        assert result.messages.count("SIP/2.0 200 OK") >= 3
+    else:
+        phone.hang_up()
+    rows = await scene.records(1)
+    assert (rows[number].side, rows[number].cause, rows[number].marks[0]) == ("calling", 16, "resumed")
