@@ -9,6 +9,7 @@ the library can't read it in another way than this check did.
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 MAX_LINES = 200  # header lines; carriers' INVITEs have at most 60
 MAX_VALUE = 2048  # octets of a From, To or Via line, which are looked at more than once
@@ -254,12 +255,11 @@ def _unfolded(lines: Iterator[str]) -> Iterator[str]:
 def _headers(lines: Iterator[str]) -> Iterator[tuple[str, str]]:
     """Name and value of each line; a line without either becomes the name "", which the checks refuse."""
     for line in lines:
-        name, colon, value = line.partition(":")
-        name = name.strip().lower()
-        if not colon or not _TOKEN.fullmatch(name) or _CONTROL.search(value):
+        word, colon, value = line.partition(":")
+        name = "" if not colon else _known(word) if len(word) <= LONGEST_KNOWN else _name(word)
+        if not name or _CONTROL.search(value):
             yield "", _CONTROL.sub(" ", line)
             continue
-        name = _COMPACT.get(name, name)
         value = value.strip()
         if len(value) > MAX_VALUE and name in ("via", "from", "to"):
             yield "", name
@@ -268,6 +268,17 @@ def _headers(lines: Iterator[str]) -> Iterator[tuple[str, str]]:
             yield from ((name, _AROUND.sub(r"\1", part)) for part in plain)
         else:
             yield name, _tidy(value) if name in ("from", "to") else value
+
+
+def _name(word: str) -> str:
+    """A header's name, lower case and long; "" when it is none."""
+    name = word.strip().lower()
+    return _COMPACT.get(name, name) if _TOKEN.fullmatch(name) else ""
+
+
+# Honest clients write a few dozen short names; a flood of others must not fill the memory.
+LONGEST_KNOWN = 40
+_known = lru_cache(maxsize=256)(_name)
 
 
 def _tidy(address: str) -> str:

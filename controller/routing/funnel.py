@@ -21,7 +21,6 @@ EXAMPLES = 20
 KEPT, FEW = 3, 6
 Way = tuple[Match, Target]
 _OF_PLAN = tuple((place, check) for place, check in enumerate(CHECKS) if check.scope == "plan")
-_OF_BOX = tuple((place, check.of_box) for place, check in enumerate(CHECKS) if check.of_box is not None)
 
 
 def ways_of(matches: Iterable[Match]) -> dict[str, list[Way]]:
@@ -46,26 +45,23 @@ def option_of(seat: Seat, way: Way, search: Search) -> Option:
 
 @dataclass(slots=True)
 class _Judge:
-    """Judges groups for one call, asking each plan at a site and each box once."""
+    """Judges groups for one call, asking each plan at a site once."""
 
     search: Search
+    seats: Seats
     plans: dict[tuple[str, str | None, bool], int] = field(default_factory=dict)
-    boxes: dict[str, int] = field(default_factory=dict)
 
     def fall(self, group: Group, way: Way) -> int:
         """The place of the first check that takes the whole group out, or `FIT`."""
         key = group.key
         box = self.search.fleet.boxes.get(key.box)
-        by_box = self.boxes.get(key.box)
-        if by_box is None:
-            by_box = self.boxes[key.box] = next((place for place, fails in _OF_BOX if fails(box)), FIT)
         at = (key.plan, box.site if box is not None else None, key.lab)
         by_plan = self.plans.get(at)
         if by_plan is None:
             option = option_of(group.some(), way, self.search)
             failing = (place for place, check in _OF_PLAN if check.fails(option, self.search))
             by_plan = self.plans[at] = next(failing, FIT)
-        return min(by_plan, by_box)
+        return min(by_plan, self.seats.fall_of_box(key.box, box))
 
 
 @dataclass(slots=True)
@@ -94,7 +90,7 @@ class Found:
 
 def run(search: Search, matches: Sequence[Match], seats: Seats, *, brief: bool = False) -> Found:
     """Check all candidates. With `brief` only as many examples are named as a record keeps."""
-    ways, judge, fallen = ways_of(matches), _Judge(search), Fallen()
+    ways, judge, fallen = ways_of(matches), _Judge(search, seats), Fallen()
     fit: list[Seat] = []
     some: dict[str, Seat] = {}
     options = 0

@@ -17,7 +17,7 @@ from operator import is_not
 from typing import NamedTuple
 
 from simrack.controller.config.models import LAB_NETWORKS, Plan, Sim
-from simrack.controller.fleet.view import ChannelView
+from simrack.controller.fleet.view import BoxView, ChannelView
 from simrack.controller.routing.checks import CHECKS, MINUTE_MS
 from simrack.controller.routing.table import RoutingTable
 from simrack.wire.channel import ChannelState
@@ -28,6 +28,7 @@ FIT = len(CHECKS)
 NO_SIGNAL_DBM = -113
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_OF_BOX = tuple((place, check.of_box) for place, check in enumerate(CHECKS) if check.of_box is not None)
 _OF_SEAT = tuple((place, check.of_seat) for place, check in enumerate(CHECKS) if check.of_seat is not None)
 
 
@@ -88,6 +89,7 @@ class Seats:
         self.groups: dict[GroupKey, Group] = {}
         self.by_plan: dict[str, set[int]] = {}  # positions; "" is for SIMs of no plan
         self.free: Counter[str] = Counter()  # by box: channels that could take a call now
+        self._boxes: dict[str, tuple[BoxView | None, int]] = {}
 
     def update(self, channels: tuple[ChannelView, ...]) -> None:
         """Take up what has changed since the last time."""
@@ -103,6 +105,15 @@ class Seats:
         for place in (*differs, *range(len(known), len(channels))):
             self._put(place, channels[place])
         self._channels = channels
+
+    def fall_of_box(self, name: str, box: BoxView | None) -> int:
+        """The place of the first check that takes the whole box out, or `FIT`; asked once for each view of it."""
+        known = self._boxes.get(name)
+        if known is not None and known[0] is box:
+            return known[1]
+        fall = next((place for place, fails in _OF_BOX if fails(box)), FIT)
+        self._boxes[name] = (box, fall)
+        return fall
 
     @property
     def size(self) -> int:

@@ -27,6 +27,17 @@ from simrack.controller.store.queries import AT_LOG, LADDER
 from simrack.wire.messages import BoxEvent, CallPart
 
 _OPEN = insert(t.open_call)
+_CONNECTED = (
+    update(t.open_call)
+    .where(t.open_call.c.call == bindparam("of"))
+    .values({
+        name: bindparam(name)
+        for name in (
+            "answered", "attempt", "box", "channel", "plan", "iccid", "pattern", "calling", "called", "box_boot", "kept",
+            "sender_dialog", "box_dialog",
+        )
+    })
+)  # fmt: skip
 _TELL = insert(t.call_story)
 _RECORD = insert(t.cdr).inline()
 _CLOSE = (
@@ -82,7 +93,7 @@ def connected(connection: Connection, call: str, dialogs: Dialogs) -> None:
         "kept": dialogs.kept.model_dump_json(exclude_defaults=True) if dialogs.kept is not None else None,
         "sender_dialog": asdict(dialogs.sender_leg), "box_dialog": asdict(dialogs.box_leg),
     }  # fmt: skip
-    done = connection.execute(update(t.open_call).where(t.open_call.c.call == call).values(**values))
+    done = connection.execute(_CONNECTED, {**values, "of": call})
     if done.rowcount != 1:
         raise StoreRefused(f"call {call} has no open row")
 
