@@ -62,7 +62,6 @@ async def test_overload_makes_no_record_and_no_transaction(tmp_path: Path) -> No
         assert (await on.record(admitted)).sip_status == 404
         assert await figure(on, "simrack_overload_total") == statuses.count(503)
         assert await figure(on, 'simrack_refusals_total{reason="overload"}') == statuses.count(503)
-        await asyncio.gather(*(until(lambda call=call: len(call.got) == 1 or call.final) for call in calls))
         assert all([m.status for m in call.got].count(503) <= 1 for call in calls), "no answer came twice"
 
 

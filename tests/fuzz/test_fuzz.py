@@ -12,6 +12,8 @@ from fuzz.all import NAMES, target
 HERE = Path(__file__).parent
 CORPUS = HERE / "corpus"
 SECONDS = 15
+#: Instrumenting the libraries at import takes 3 s alone, and a minute beside eight other test runs.
+START_S = 150
 #: What one input may take and the whole run may hold, before libFuzzer calls it a finding.
 LIMITS = ("-timeout=10", "-rss_limit_mb=1500", "-max_len=4096")
 
@@ -32,6 +34,7 @@ def test_kept_inputs(name: str) -> None:
 
 
 @pytest.mark.fuzz
+@pytest.mark.timeout(START_S + SECONDS + 20)
 @pytest.mark.parametrize("name", NAMES)
 def test_nothing_new_is_found(name: str, tmp_path: Path) -> None:
     """Octets that nobody has thought of must not stop a box or the controller."""
@@ -41,6 +44,6 @@ def test_nothing_new_is_found(name: str, tmp_path: Path) -> None:
         sys.executable, "-P", str(HERE / "run.py"), name, str(new), str(CORPUS / name), *LIMITS,
         f"-max_total_time={SECONDS}", f"-artifact_prefix={tmp_path}/",
     ]  # fmt: skip
-    done = subprocess.run(argv, capture_output=True, text=True, errors="replace", timeout=55, check=False)
+    done = subprocess.run(argv, capture_output=True, text=True, errors="replace", timeout=START_S + SECONDS, check=False)
     assert done.returncode == 0, done.stderr[-6000:]
     assert "DONE" in done.stderr

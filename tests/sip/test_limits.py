@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 
 import pytest
-from sip_peer import SDP, Peer, Rig
+from sip_peer import SDP, Call, Peer, Rig, age, event, until
 
+from simrack.sip.legs import Connected, Disconnected, Failed, IncomingLeg
 from simrack.sip.screen import MAX_LINES, MAX_MESSAGE, MAX_VIAS, screen
 
 BASE = (
@@ -125,3 +126,44 @@ async def test_one_call_by_two_ways_is_one_call(rig: Rig, peer: Peer) -> None:
     leg.ring()
     await peer.status(180)
     assert rig.offered.empty()
+
+
+async def answered_call(rig: Rig, peer: Peer) -> tuple[IncomingLeg, Call]:
+    call = peer.invite()
+    leg = await rig.leg()
+    leg.answer(SDP)
+    assert isinstance(await event(leg), Connected)
+    peer.ack(call, await peer.status(200))
+    await peer.fence()
+    return leg, call
+
+
+async def test_bye_that_is_never_answered_leaves_nothing(rig: Rig, peer: Peer) -> None:
+    """A client that was switched off in a call must not hold memory of ours for more than 64 T1."""
+    leg, _call = await answered_call(rig, peer)
+    leg.hang_up(16)
+    await peer.request("BYE")
+    manager = rig.stack._engine.manager
+
+    def over() -> bool:
+        age(8)
+        return not (manager.tclient or manager.tserver or manager.req_consumers)
+
+    await until(over)
+    assert rig.stack.legs == 0
+
+
+async def test_cancel_storm_ends_one_call_once(rig: Rig, peer: Peer) -> None:
+    """A hundred CANCELs, right ones and strays: one 487, and the next call passes."""
+    call = peer.invite()
+    leg = await rig.leg()
+    leg.trying()
+    for number in range(100):
+        peer.send(peer.build("CANCEL", call, extra=f"X-Number: {number}"))
+        peer.send(peer.build("CANCEL", peer.new_call()))
+        if number % 10 == 9:
+            await peer.fence()  # or the kernel drops what the test itself sends
+    assert {m.status for m in peer.heard if m.status >= 200 and m.method == "INVITE"} == {487}
+    assert isinstance(await event(leg), Failed)
+    assert leg.events.empty()
+    await answered_call(rig, peer)
