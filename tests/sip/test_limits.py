@@ -7,7 +7,7 @@ import time
 import pytest
 from sip_peer import SDP, Call, Peer, Rig, age, event, until
 
-from simrack.sip.legs import Connected, Disconnected, Failed, IncomingLeg
+from simrack.sip.legs import Connected, Failed, IncomingLeg
 from simrack.sip.screen import MAX_LINES, MAX_MESSAGE, MAX_VIAS, screen
 
 BASE = (
