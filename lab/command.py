@@ -6,15 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from simrack.lab.emulator.network import Timing
     from simrack.lab.emulator.oddities import Quirk
 
-app = typer.Typer(help="The lab: an emulated mobile network with modules behind pseudo-terminals.", no_args_is_help=True)
-
-
-@app.callback()
-def _lab() -> None:
-    """Keep `up` a sub-command while it is the only one."""
+app = typer.Typer(help="The lab: an emulated network with modules, and the rack on a virtual clock.", no_args_is_help=True)
 
 
 @app.command()
@@ -48,6 +45,49 @@ def up(
     seats = [(box, channel) for box in range(1, boxes + 1) for channel in range(1, channels + 1)]
     plan = Plan(boxes, channels, folder, seed, timing, _quirks(quirks or [], seats))
     asyncio.run(serve(plan, state, port=port, faults_per_hour=faults))
+
+
+@app.command()
+def simulate(
+    seed: Annotated[int | None, typer.Option(min=0, help="The same seed gives the same run; default: a fresh one.")] = None,
+    days: Annotated[float, typer.Option(min=0.01, max=3660, help="Simulated days.")] = 7.0,
+    until_failure: Annotated[bool, typer.Option("--until-failure", help="Go on with the next seed until one fails.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document per seed.")] = False,
+    plant: Annotated[str, typer.Option(help="Plant a known bug, to see how it is found; `list` names them.")] = "",
+) -> None:
+    """Run a whole rack on a virtual clock with random faults, and check what must hold after every step."""
+    import json
+    import random
+
+    from simrack.lab.simulate.run import simulate as run
+
+    chosen = random.SystemRandom().randrange(1, 10**6) if seed is None else seed
+    with _planted(plant):
+        while True:
+            result = run(chosen, days)
+            typer.echo(json.dumps(result.as_json()) if as_json else result.text())
+            if not result.ok:
+                raise typer.Exit(1)
+            if not until_failure:
+                return
+            chosen += 1
+
+
+def _planted(name: str) -> "AbstractContextManager[object]":
+    from contextlib import nullcontext
+
+    from simrack.lab.simulate.planted import PLANTED
+
+    if not name:
+        return nullcontext()
+    bugs = {bug.name: bug for bug in PLANTED}
+    if name == "list":
+        for bug in PLANTED:
+            typer.echo(f"{bug.invariant}  {bug.name:28} {bug.what}")
+        raise typer.Exit
+    if name not in bugs:
+        raise typer.BadParameter(f"{name!r} is no planted bug; `list` names them", param_hint="--plant")
+    return bugs[name].plant()
 
 
 def _timing(setup: str, boot: float, *, hardware_pace: bool) -> "Timing":

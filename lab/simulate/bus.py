@@ -24,6 +24,8 @@ SLOW_S = (0.3, 3.0)
 RETRY_S = 1.0
 #: A client that says nothing is given up by the broker: one and a half times the keep-alive (3.1.1 3.1.2.10).
 KEEPALIVE_S = 15.0
+#: Calls have topics of their own, so that they pile up.
+MOST_TOPICS = 1000
 
 
 @dataclass
@@ -136,6 +138,7 @@ class SimBus:
         self._broker, self.owner, self.client, self.will = broker, owner, client, will
         self._handlers: dict[str, list[Handler]] = {}
         self._callbacks: list[OnConnect] = []
+        self._fits: dict[str, list[str]] = {}
         self._loop = broker.loop
         self.session = self.joined = 0
         self.up = self.stalled = False
@@ -153,6 +156,7 @@ class SimBus:
 
     def subscribe(self, pattern: str, handler: Handler) -> Callable[[], None]:
         self._handlers.setdefault(pattern, []).append(handler)
+        self._fits.clear()
         if self.up:
             self._replay(pattern)
 
@@ -162,11 +166,21 @@ class SimBus:
                 handlers.remove(handler)
             if not handlers:
                 self._handlers.pop(pattern, None)
+                self._fits.clear()
 
         return undo
 
     def wants(self, topic: str) -> bool:
-        return any(matches(pattern, topic) for pattern in self._handlers)
+        return bool(self._takers(topic))
+
+    def _takers(self, topic: str) -> list[str]:
+        """Patterns that fit a topic; looked up once per topic while the subscriptions stay."""
+        found = self._fits.get(topic)
+        if found is None:
+            found = self._fits[topic] = [pattern for pattern in self._handlers if matches(pattern, topic)]
+            if len(self._fits) > MOST_TOPICS:
+                self._fits.clear()
+        return found
 
     async def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
         """As the contract says; the acknowledgement takes its way too."""
@@ -204,15 +218,14 @@ class SimBus:
             self.owner.soon(self._dispatch, topic, payload)
 
     def _dispatch(self, topic: str, payload: bytes) -> None:
-        for pattern, handlers in list(self._handlers.items()):
-            if matches(pattern, topic):
-                for handler in list(handlers):
-                    try:
-                        handler(topic, payload)
-                    except (BadMessage, UnknownVersion) as error:
-                        log.warning("message refused", topic=topic, error=str(error))
-                    except Exception:
-                        log.exception("message handler failed", topic=topic)
+        handlers = [handler for pattern in self._takers(topic) for handler in self._handlers.get(pattern, ())]
+        for handler in handlers:
+            try:
+                handler(topic, payload)
+            except (BadMessage, UnknownVersion) as error:
+                log.warning("message refused", topic=topic, error=str(error))
+            except Exception:
+                log.exception("message handler failed", topic=topic)
 
     def stall(self) -> None:
         """The link is cut; nobody has noticed yet."""

@@ -204,5 +204,5 @@ def _run_inline(future: asyncio.Future[Any], func: Callable[..., Any], args: tup
         return
     try:
         future.set_result(func(*args))
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - not swallowed: whoever waits gets it
         future.set_exception(error)

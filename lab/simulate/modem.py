@@ -53,6 +53,7 @@ class SimDriver(ModemDriver):
         self._module, self._owner, self._clock, self._rng = module, owner, clock, rng
         self._timeouts = 0
         self._open = True
+        self._port = asyncio.Lock()
         module.hears = self._hears
         owner.ports.append(self._detach)
 
@@ -88,7 +89,11 @@ class SimDriver(ModemDriver):
             self._module.hears = None
 
     async def _ask(self, text: str) -> SimModule:
-        """One command's round trip; the module acts when it is over."""
+        """One command's round trip, one at a time; the module acts when it is over."""
+        async with self._port:
+            return await self._exchange(text)
+
+    async def _exchange(self, text: str) -> SimModule:
         if not self._open:
             raise ModemSilent("the port is closed")
         self.trace(AtTrace(self._clock.monotonic(), ">", text))

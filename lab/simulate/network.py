@@ -78,6 +78,7 @@ class SimModule:
         self.ringing: Row | None = None
         self.hears: ModuleHears | None = None
         self.faults: list[tuple[float, float]] = []  # when it was hung or away, for the judge
+        self.hung_at: list[float] = []
 
     @property
     def busy(self) -> bool:
@@ -120,6 +121,7 @@ class SimModule:
         """The firmware stops answering; the network does not notice."""
         if self.present and not self.hung:
             self.hung = True
+            self.hung_at.append(self.network.loop.time())
             self._begin_fault()
 
     def restart(self) -> None:
@@ -177,6 +179,12 @@ class SimNetwork:
         module.tell("ring", 0)
         self._later(for_s, self.release, row, int(Cause.NORMAL), "far")
         return row
+
+    def bored(self, number: str) -> None:
+        """Whoever hears nobody for a while hangs up."""
+        for row in self.held():
+            if row.number == number and row.answered is not None:
+                self.release(row, int(Cause.NORMAL), "far", "it hears nobody")
 
     def held(self) -> list[Row]:
         """Calls that the network holds now."""

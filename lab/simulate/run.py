@@ -16,24 +16,25 @@ from typing import Any
 import structlog
 
 from simrack.controller.alarms import watch
+from simrack.controller.calls import strays
 from simrack.controller.fleet import link
-from simrack.gateway import uplink
+from simrack.gateway import agent, uplink
 from simrack.lab.simulate.faults import Faults
 from simrack.lab.simulate.judge import WORDS, Breach, Judge
 from simrack.lab.simulate.loop import OWNER, Deadlock, VirtualLoop
 from simrack.lab.simulate.network import Fate, Kind
 from simrack.lab.simulate.ports import EPOCH
-from simrack.lab.simulate.senders import Manner
+from simrack.lab.simulate.senders import Manner, SenderCall
 from simrack.lab.simulate.store import simulated_files
 from simrack.lab.simulate.wire import Address, Message
 from simrack.lab.simulate.world import CONTROLLER, Process, Size, World
 
 DAY_S = 86_400.0
 #: A disk that is memory, where there is one: the simulation's files need no durability, a crash is modelled.
-SHM = Path("/dev/shm")
+SHM = Path("/dev/shm")  # noqa: S108 - mkdtemp makes the folder in it
 START_S = 20.0
 #: Stretches of a day; the pauses between them make up the rest.
-STRETCHES = 10
+STRETCHES = 6
 CALLS = (6, 16)
 CALLS_WITHIN_S = 60.0
 LOOK_S = 1.0
@@ -41,10 +42,14 @@ LOOK_S = 1.0
 QUIET_WITHIN_S = 600.0
 #: Late facts and records are awaited this long after the last call.
 SETTLE_S = 6.0
-#: Most virtual time has no calls in it: what is said every few seconds is said more rarely here (module, name, s).
+#: People who hear nobody hang up.
+BORED_S = 50.0
+#: Between the stretches nobody calls, and what is said every few seconds is said this rarely. In the stretches,
+#: and long enough before each, all times are the product's own.
+PAUSED_S = 900.0
 PACE = (
-    (link, "TIME_EVERY_S", 120.0), (watch, "LOOK_EVERY_S", 60.0), (uplink, "RESEND_S", 60.0),
-    (uplink, "STATUS_EVERY_S", 240.0),
+    (link, "TIME_EVERY_S"), (watch, "LOOK_EVERY_S"), (strays, "LOOK_EVERY_S"), (uplink, "RESEND_S"),
+    (uplink, "STATUS_EVERY_S"), (agent, "ALONE_CHECK_S"),
 )  # fmt: skip
 
 
@@ -98,13 +103,17 @@ class Result:
 class Simulation:
     """One run; see the module."""
 
-    def __init__(self, loop: VirtualLoop, folder: Path, seed: int, days: float, size: Size | None = None) -> None:
+    def __init__(
+        self, loop: VirtualLoop, folder: Path, seed: int, days: float, size: Size | None = None,
+        stretches: int = STRETCHES,
+    ) -> None:  # fmt: skip
         self.world = World(loop, folder, seed, size or Size())
         self.judge = Judge(self.world)
         self.faults = Faults(self.world, self.judge)
         self.result = Result(seed, days)
         self._rng = self.world._stream("traffic")
         self._number = 0
+        self._pause_s = DAY_S / stretches - 200.0
         self._loop = loop
         self._wire_up()
 
@@ -121,6 +130,13 @@ class Simulation:
         world.network.released = judge.released
         world.ended = self._process_ended
         self._loop.on_fault = self._fault
+        for sender in world.senders:
+            sender.over = self._sender_over
+
+    def _sender_over(self, call: SenderCall) -> None:
+        """The far end of a call whose sender has gone hears nobody from now on."""
+        bored = self.world.network.bored
+        self._loop.call_later(BORED_S, bored, call.number, context=self._loop.world)
 
     def _packet(self, source: Address, to: Address, message: Message) -> None:
         self.world.story.packet(source, to, message)
@@ -160,14 +176,15 @@ class Simulation:
         await asyncio.sleep(START_S)
         while self._loop.time() < end and not self.judge.breaches:
             await self._stretch()
-            pause = self._rng.uniform(0.2, 1.8) * (DAY_S / STRETCHES - 200.0)
+            pause = self._rng.uniform(0.2, 1.8) * self._pause_s
             if not self.judge.breaches and self._loop.time() < end:
-                await asyncio.sleep(pause)
+                await _pause(pause)
 
     async def _stretch(self) -> None:
         """Calls and faults, then quiet, then the audit."""
         begun, rng = self._loop.time(), self._rng
         self.judge.new_stretch()
+        self.world.broker.tidy()
         count = rng.randint(*CALLS)
         for _ in range(count):
             self._loop.call_later(rng.uniform(0, CALLS_WITHIN_S), self._call)
@@ -199,7 +216,6 @@ class Simulation:
         self._look()
 
     def _look(self) -> None:
-        self.judge.slack = 35.0 if self.world.wire.cut or self.world.wire.loss else 0.0
         self.judge.look()
 
     def _call(self) -> None:
@@ -207,9 +223,8 @@ class Simulation:
         rng, world = self._rng, self.world
         self._number += 1
         number = f"+88210{self._number:08}"
+        sender, manner = rng.choice(world.senders), draw_manner(rng)
         world.network.fates[number] = draw_fate(rng)
-        sender = rng.choice(world.senders)
-        manner = draw_manner(rng)
         sender.call(number, manner)
         self._loop.call_soon(self._note, sender, number)
 
@@ -239,14 +254,17 @@ def draw_manner(rng: random.Random) -> Manner:
     )  # fmt: skip
 
 
-def simulate(seed: int, days: float, size: Size | None = None) -> Result:
-    """Run one seed. Never raises for what the rack does wrong: that is in the result."""
+def simulate(seed: int, days: float, size: Size | None = None, stretches: int = STRETCHES) -> Result:
+    """Run one seed, with `stretches` of calls and faults a day.
+
+    Never raises for what the rack does wrong: that is in the result.
+    """
     begun = time.process_time()
     folder = Path(tempfile.mkdtemp(prefix="simrack-simulate-", dir=SHM if SHM.is_dir() else None))
     loop = VirtualLoop()
-    simulation = Simulation(loop, folder, seed, days, size)
+    simulation = Simulation(loop, folder, seed, days, size, stretches)
     try:
-        with simulated_files(), _paced(), _listening(simulation):
+        with simulated_files(), _listening(simulation):
             asyncio.set_event_loop(loop)
             try:
                 loop.run_until_complete(simulation.run())
@@ -278,11 +296,21 @@ def _told(simulation: Simulation, seconds: float) -> Result:
     return result
 
 
+async def _pause(seconds: float) -> None:
+    """Let time pass in which nothing happens."""
+    if seconds <= 2 * PAUSED_S:
+        await asyncio.sleep(seconds)
+        return
+    with _paced():
+        await asyncio.sleep(seconds - PAUSED_S - 1.0)
+    await asyncio.sleep(PAUSED_S + 1.0)
+
+
 @contextmanager
 def _paced() -> Iterator[None]:
-    before = [(module, name, getattr(module, name)) for module, name, _value in PACE]
-    for module, name, value in PACE:
-        setattr(module, name, value)
+    before = [(module, name, getattr(module, name)) for module, name in PACE]
+    for module, name in PACE:
+        setattr(module, name, PAUSED_S)
     try:
         yield
     finally:

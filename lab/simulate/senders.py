@@ -78,6 +78,7 @@ class SenderCall:
     def _over(self, by: str) -> None:
         if self.ended_at is None:
             self.ended_at, self.by = self._loop.time(), by
+            self._host.over(self)
             for timer in self._timers:
                 timer.cancel()
 
@@ -99,6 +100,7 @@ class SenderCall:
     def _vanish(self) -> None:
         if self.ended_at is None:
             self.vanished = True
+            self._host.story(self._host.name, self.number, "the caller vanishes")
             self._host.silent.add(self.call_id)
             self._host.engine.mute(self.call_id)
             self._over("nobody")
@@ -171,6 +173,9 @@ class SimSender:
         self.engine.open()
         self.calls: dict[str, SenderCall] = {}
         self.silent: set[str] = set()
+        #: Hears of each call that is over for its sender.
+        self.over: Callable[[SenderCall], None] = lambda _call: None
+        self.story: Callable[[str, str, str], None] = lambda _who, _call, _what: None
 
     def call(self, number: str, manner: Manner) -> None:
         """Place a call soon."""

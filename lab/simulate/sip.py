@@ -155,7 +155,7 @@ class SimEngine:
         if not self._open or message.call_id in self._muted or not self._front.hears(source):
             return
         if message.status:
-            self._response(message)
+            self._response(message, source)
         elif message.method == "ACK":
             self._acknowledged(message)
         elif message.method == "CANCEL":
@@ -184,7 +184,9 @@ class SimEngine:
         self.put(to, response)
         return response
 
-    def _response(self, message: Message) -> None:
+    def _response(self, message: Message, source: Address) -> None:
+        if (message.branch, message.method) not in self._clients:
+            self._stray_answer(message, source)
         client = self._clients.get((message.branch, message.method))
         if client is not None:
             if client.again is not None and (message.status >= 200 or message.method == "INVITE"):
@@ -192,6 +194,20 @@ class SimEngine:
             if message.status >= 200 and message.method != "INVITE":
                 del self._clients[message.branch, message.method]
             client.heard(message)
+
+    def _stray_answer(self, message: Message, source: Address) -> None:
+        """A 2xx that nobody waits for: of an earlier run of ours, or of a dialog that acknowledges it again."""
+        if message.method != "INVITE" or not 200 <= message.status < 300:
+            return
+        known = self.dialogs.get((message.call_id, message.from_tag))
+        if known is not None:
+            known.again(message)
+        elif self._front.trusted(source):
+            stray = SimDialog(self, DEAF, source)
+            stray.call_id, stray.local_tag, stray.remote_tag = message.call_id, message.from_tag, message.to_tag
+            stray.called, stray.calling, stray.cseq = message.called, message.calling, message.cseq
+            stray.acknowledge()
+            stray.send_bye(())
 
     def forget(self, branch: str, method: str) -> None:
         client = self._clients.pop((branch, method), None)
@@ -418,23 +434,23 @@ class SimDialog:
                 self.sink.provisional(response.status, response.sdp)
             return
         if self._final:
-            self._again(response)
+            self.again(response)
             return
         self._final = True
         self.remote_tag = response.to_tag
         if response.status >= 300:
-            self._send_ack(self._branch)
+            self.acknowledge(self._branch)
             self.over()
             self.sink.refused(response.status, response.phrase, response.packet(self.to))
             return
         self.connected = True
-        self._send_ack()
+        self.acknowledge()
         self.sink.answered(response.sdp, crossed=self._cancelling)
 
-    def _again(self, response: Message) -> None:
+    def again(self, response: Message) -> None:
         """A final answer came again: so does the ACK."""
         if response.status >= 300:
-            self._send_ack(self._branch)
+            self.acknowledge(self._branch)
         elif self._ack is not None:
             self._engine.put(self.to, self._ack)
 
@@ -444,7 +460,7 @@ class SimDialog:
             self.over()
             self.sink.refused(408, "Request Timeout", None)
 
-    def _send_ack(self, branch: str = "") -> None:
+    def acknowledge(self, branch: str = "") -> None:
         ack = self._message("ACK", branch or self._engine.ids.token(6), b"", ())
         if not branch:
             self._ack = ack

@@ -5,17 +5,21 @@ that were not committed are lost with their run, and answers that were on their 
 """
 
 import asyncio
+import queue
 import random
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import event
+from sqlalchemy.engine import Connection
 from sqlalchemy.exc import OperationalError
 
 from simrack.controller.store.engine import write_engine
-from simrack.controller.store.writer import MOST_TOGETHER, Writer, _Job
+from simrack.controller.store.group import UNDO_EVERY_S, GroupCommit, Work, _settle
+from simrack.controller.store.writer import Writer
 from simrack.gateway import outbox as outbox_module
 from simrack.gateway.errors import StoreBroken
 from simrack.gateway.outbox import _Rows
@@ -53,62 +57,94 @@ class Disk:
             raise OperationalError(at.upper(), {}, Exception(self.broken))
 
 
-class InlineWriter(Writer):
-    """See the module."""
+class _Mailbox:
+    """Stands in for the queue between the loop and the writer's thread: whatever comes wakes the twin."""
 
-    def __init__(self, url: str, clock: Clock, run: str, owner: Incarnation, disk: Disk) -> None:
-        super().__init__(url, clock, run)
+    def __init__(self, wake: Callable[[], None]) -> None:
+        self._items: deque[Any] = deque()
+        self._wake = wake
+
+    def put(self, item: Any) -> None:
+        self._items.append(item)
+        self._wake()
+
+    def get(self, timeout: float | None = None) -> Any:
+        del timeout
+        return self.get_nowait()
+
+    def get_nowait(self) -> Any:
+        if not self._items:
+            raise queue.Empty
+        return self._items.popleft()
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+
+class InlineGroup(GroupCommit):
+    """The real group commit, whose thread's work is done in the loop, a moment after the first job came."""
+
+    def __init__(self, url: str, clock: Clock, owner: Incarnation, disk: Disk) -> None:
+        super().__init__(url, clock)
         self._owner, self._disk = owner, disk
-        self._waiting_jobs: list[_Job] = []
+        self._box = _Mailbox(self._wake)
+        self._jobs = self._box  # type: ignore[assignment]  # has what the base class calls
         self._due = False
-        owner.ports.append(self._cut)
+        owner.ports.append(self._close)
 
-    async def __aenter__(self) -> Self:
+    def start(self) -> None:
         self._engine = write_engine(self._url)
         event.listen(self._engine, "begin", self._disk.begin)
         event.listen(self._engine, "commit", self._disk.commit)
-        return self
 
     async def stop(self) -> None:
         if self._stopped:
             return
         self._stopped = True
-        if self._owner.alive:
-            self._flush()
+        while self._owner.alive and len(self._box):
+            self._work()
         self._engine.dispose()
 
-    def _cut(self) -> None:
+    async def do(self, work: Callable[[Connection], R], undo: Work | None = None) -> R:
+        if not self._owner.alive:
+            # A dead process's code gets no answer.
+            await asyncio.get_running_loop().create_future()
+        return await super().do(work, undo)
+
+    def _close(self) -> None:
         """The process was killed: what was not committed is gone."""
         self._stopped = True
-        self._waiting_jobs.clear()
+        self._box = self._jobs = _Mailbox(lambda: None)  # type: ignore[assignment]
         if hasattr(self, "_engine"):
             self._engine.dispose()
 
-    async def _do(self, work: Callable[..., object]) -> object:  # type: ignore[override]
-        if self._stopped:
-            # A dead process's code gets no answer.
-            await asyncio.get_running_loop().create_future()
-        loop = asyncio.get_running_loop()
-        job = _Job(work, loop)
-        self._waiting_jobs.append(job)
+    def _wake(self) -> None:
         if not self._due:
             self._due = True
-            loop.call_later(self._disk.rng.uniform(*COMMIT_S) + self._disk.slow_s, self._flush)
-        return await job.future
+            delay = self._disk.rng.uniform(*COMMIT_S) + self._disk.slow_s
+            asyncio.get_running_loop().call_later(delay, self._work)
 
-    def _flush(self) -> None:
+    def _work(self) -> None:
         self._due = False
-        if not self._owner.alive and not self._stopped:
+        if not self._owner.alive or not (len(self._box) or self._undo):
             return
-        batch, self._waiting_jobs = self._waiting_jobs[:MOST_TOGETHER], self._waiting_jobs[MOST_TOGETHER:]
+        batch = self._next() or []
+        self._commit(batch)
         if batch:
-            self._commit(batch)
-            loop = asyncio.get_running_loop()
-            for job in batch:
-                loop.call_later(ANSWER_S, job.settle)
-        if self._waiting_jobs:
+            asyncio.get_running_loop().call_later(ANSWER_S, _settle, batch)
+        if len(self._box):
+            self._wake()
+        elif self._undo:
             self._due = True
-            asyncio.get_running_loop().call_later(COMMIT_S[0], self._flush)
+            asyncio.get_running_loop().call_later(UNDO_EVERY_S, self._work)
+
+
+class InlineWriter(Writer):
+    """The real writer on the twin of its thread."""
+
+    def __init__(self, url: str, clock: Clock, run: str, owner: Incarnation, disk: Disk) -> None:
+        super().__init__(url, clock, run)
+        self.group = InlineGroup(url, clock, owner, disk)
 
 
 class SimRows(_Rows):

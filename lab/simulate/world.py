@@ -212,6 +212,8 @@ class World:
             )
             for n, address in enumerate(SENDERS, 1)
         ]  # fmt: skip
+        for sender in self.senders:
+            sender.story = self.story.add
         for number, box in enumerate(self.boxes, 1):
             for channel in range(1, self.size.channels + 1):
                 seat = (box, channel)
@@ -265,7 +267,7 @@ class World:
         self.disk.begin(None)
         if not self._migrated:
             self._migrated = True
-            return migrate(url, clock)
+            return _fresh(url, clock, self.folder / "centre.db")
         return Migrated(head_once(), head_once())
 
     # --- boxes --------------------------------------------------------------------------------------------
@@ -316,6 +318,20 @@ def _writer(life: Incarnation, disk: Disk, url: str, clock: Clock, run: str) -> 
 
 
 _HEAD: list[str] = []
+_TEMPLATE: dict[str, bytes] = {}
+
+
+def _fresh(url: str, clock: Clock, path: Path) -> Migrated:
+    """A database with this release's tables; the real steps make the first of a process, the others are copies."""
+    if _TEMPLATE:
+        path.write_bytes(_TEMPLATE["sqlite"])
+        return Migrated("", head_once())
+    done = migrate(url, clock)
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
+    _TEMPLATE["sqlite"] = path.read_bytes()
+    return done
 
 
 def head_once() -> str:
