@@ -182,6 +182,7 @@ class Box:
             dial=stack.dial,
             controller=controller,
             hands=self.hands,
+            pace=self.pace,
         )
         for row, channel in zip(self.settings.module, channels, strict=True):
             self.modules[row.channel] = Module(row, channel, tools)

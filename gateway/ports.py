@@ -111,6 +111,9 @@ class Pace(Protocol):
     late: int
     skipped: int
 
+    def stalled(self, at: float) -> bool:
+        """Whether what was noted at `at` (monotonic) may have happened well before, while the process stood still."""
+
 
 @dataclass(slots=True)
 class NoPace:
@@ -119,6 +122,9 @@ class NoPace:
     ticks: int = 0
     late: int = 0
     skipped: int = 0
+
+    def stalled(self, at: float) -> bool:
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,3 +190,4 @@ class Tools:
     dial: Callable[[Dial], OutgoingLeg]
     controller: tuple[str, int]
     hands: Hands = field(default_factory=NoHands)
+    pace: Pace = field(default_factory=NoPace)

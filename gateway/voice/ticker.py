@@ -4,6 +4,7 @@ Measured (docs/voice.md): polling costs half of what readers in the event loop c
 """
 
 import asyncio
+from collections import deque
 
 import structlog
 
@@ -15,6 +16,9 @@ from simrack.wire.ports import Clock, Ids, SystemIds
 
 TICK_S = 0.02
 MOST_CATCH_UP = 5  # ticks made up at once after a stall; a longer one is skipped, buffers take care
+#: What came in while the process stood still is read within this time after it.
+CAUGHT_UP_S = 0.5
+STALLS = 64  # older ones belong to calls whose records are done
 SEED_OCTETS = 12
 
 log = structlog.get_logger()
@@ -27,6 +31,17 @@ class VoiceTicker:
         self._clock, self._ids = clock, ids or SystemIds()
         self._bridges: set[Bridge] = set()
         self.ticks = self.late = self.skipped = 0
+        self._stalls: deque[tuple[float, float]] = deque(maxlen=STALLS)
+        self._due: float | None = None  # None: not running, so nothing is known of stalls
+
+    def stalled(self, at: float) -> bool:
+        """Whether what was noted at `at` (monotonic) may have happened well before: the process stood still over 100 ms."""
+        now = self._clock.monotonic()
+        here = () if self._due is None else ((self._due, now),)
+        return any(
+            since <= at <= until + CAUGHT_UP_S and until - since > MOST_CATCH_UP * TICK_S
+            for since, until in (*self._stalls, *here)
+        )
 
     def open(
         self,
@@ -79,12 +94,15 @@ class VoiceTicker:
         """Tick until cancelled."""
         due = self._clock.monotonic()
         while True:
+            self._due = due
             behind = int((self._clock.monotonic() - due) / TICK_S)
             if behind > MOST_CATCH_UP:
+                self._stalls.append((due, self._clock.monotonic()))
                 self._skip(behind - MOST_CATCH_UP)
                 due += (behind - MOST_CATCH_UP) * TICK_S
                 behind = MOST_CATCH_UP
             self.late += behind > 0
             self.tick(1 + behind)
             due += (1 + behind) * TICK_S
+            self._due = due
             await asyncio.sleep(max(0.0, due - self._clock.monotonic()))

@@ -4,12 +4,14 @@ Run by `make proof WHAT=soak MINUTES=20`; docs/proof/README.md tells how to read
 too, but only one of 20 minutes makes the proof. The figures hold each process's series (one point a minute) and verdict.
 """
 
+import argparse
 import asyncio
 import contextlib
 import dataclasses
 import os
 import random
 import re
+import shutil
 import statistics
 import sys
 import tempfile
@@ -91,6 +93,7 @@ class Watch:
             await asyncio.sleep(SAMPLE_S)
 
     async def _one(self, session: aiohttp.ClientSession, proc: Proc) -> Sample:
+        assert proc.alive, f"{proc.name} ended\n{proc.tail()}"
         tasks: int | None = None
         if "metrics" in proc.ready:
             async with session.get(proc.ready["metrics"]) as answer:
@@ -264,7 +267,16 @@ def _slice(options: Options, traffic: Traffic, found: Findings, verdicts: dict[s
 
 def work(options: Options) -> Slice:
     with tempfile.TemporaryDirectory(prefix="soak-") as name:
-        return asyncio.run(soak(Path(name), options))
+        try:
+            return asyncio.run(soak(Path(name), options))
+        finally:
+            if options.more.logs:
+                shutil.copytree(name, options.more.logs, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.ports"))
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--channels", type=int, default=12, help="of each box")
+    parser.add_argument("--logs", default="", help="folder for what the processes left behind")
 
 
 PROOF = Proof(
@@ -277,4 +289,4 @@ PROOF = Proof(
 )
 
 if __name__ == "__main__":
-    prove(PROOF, work, add=lambda parser: parser.add_argument("--channels", type=int, default=12, help="of each box"))
+    prove(PROOF, work, add=add)

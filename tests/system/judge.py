@@ -117,9 +117,14 @@ class Seen:
 
 @dataclass(frozen=True)
 class Rules:
-    """What this kill allows. `hit` names the SIMs whose box was killed: only their records may stay estimated."""
+    """What this kill allows.
+
+    `hit` names the SIMs whose box was killed: their records may stay estimated without further question. A box that lives
+    may call a time a guess when it stood still (SIGSTOP, a machine with other things to do), for so many calls.
+    """
 
     hit: frozenset[str] = frozenset()
+    guesses: int = 0
 
 
 @dataclass
@@ -167,6 +172,7 @@ def equals_network(
     """Answered calls and talk time are the network's, or marked; every leg at the network has its box's part."""
     by_number = grouped(legs)
     by_key = {record.key: record for record in product.records}
+    guessed: list[Record] = []
     for call in seen:
         mine, record = by_number.pop(call.number, []), by_key.get(call.key)
         if record is None:
@@ -174,9 +180,13 @@ def equals_network(
                 found.add("records", f"the network has {len(mine)} legs of {call.told}, and there is no record")
             continue
         _equal(call, mine, record, rules, found)
+        if record.estimated and mine and not any(leg.sim in rules.hit for leg in mine):
+            guessed.append(record)
         parts = product.parts.get(record.call, 0)
         if parts < len(mine):
             found.add("facts", f"{len(mine)} legs and {parts} parts of {call.told}, record {record.call}")
+    if len(guessed) > rules.guesses:
+        found.add("talk", f"estimated, and their box was never hit: {len(guessed)}, first {guessed[0]}")
     found.wrong += [("records", f"the network has a leg to {number} that no client called") for number in by_number]
 
 
@@ -189,8 +199,6 @@ def _equal(call: Seen, legs: Sequence[Leg], record: Record, rules: Rules, found:
     connected = [leg for leg in legs if leg.answered is not None]
     if len(connected) > 1:
         found.add("double", f"the network answered {len(connected)} legs of {call.told}")
-    if record.estimated and legs and not any(leg.sim in rules.hit for leg in legs):
-        found.add("talk", f"estimated, and its box was never hit: {call.told}, record {record}")
     if call.answered and record.outcome != "answered":
         found.add("outcome", f"its caller was answered, the record says {record.outcome}: {call.told}")
     if record.estimated:
