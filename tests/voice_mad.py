@@ -146,20 +146,23 @@ class Rig:
         seen["clicks heard by the SIP side"] = sum(client.ear.clicks for client in clients)
         seen["late packets"] = sum(client.late for client in clients)
         seen["missing packets"] = sum(client.missing for client in clients)
-        seen["clicks heard by the network"] = sum(self.network_clicks(index, took) for index in self.good)
+        over = time.monotonic()
+        seen["clicks heard by the network"] = sum(self.network_clicks(index, took, over) for index in self.good)
         return Trouble(len(clients), took, seen, behind * 1000)
 
-    def network_clicks(self, index: int, seconds: float) -> int:
-        """In the last seconds of what the landline heard of this caller's tone."""
+    def network_clicks(self, index: int, seconds: float, over: float) -> int:
+        """In the seconds before `over` of what the landline heard of this caller's tone."""
         if not self._rows:
-            self._rows = {row["called"]: row["id"] for row in self.lab.ask_now("GET", "/ledger/calls")}
+            self._rows = {row["called"]: row["id"] for row in self.lab.ask_now("GET", "/ledger/calls?heard=no")}
         number = self._rows[self.numbers[index]]
-        with urllib.request.urlopen(f"{self.lab.url}/calls/{number}/audio.wav", timeout=10) as answer:
+        with urllib.request.urlopen(f"{self.lab.url}/calls/{number}/audio.wav", timeout=30) as answer:
             data = io.BytesIO(answer.read())
+        since = round((time.monotonic() - over) * RATE)
         with wave.open(data) as sound:
             pcm = sound.readframes(sound.getnframes())
         last = round(min(seconds, KEPT_S) * RATE)
-        return len(breaks(np.frombuffer(pcm, "<i2").astype(float)[-last:], self.callers.clients[index].hz))
+        line = np.frombuffer(pcm, "<i2").astype(float)
+        return len(breaks(line[: len(line) - since][-last:], self.callers.clients[index].hz))
 
     def go_mad(self, after_s: float, apart_s: float) -> tuple[tuple[float, Callable[[], None]], ...]:
         """The four faults, each at another module, as acts of a phase."""
@@ -189,7 +192,7 @@ class Rig:
 
     def alive(self) -> int:
         """Good calls that the network still holds."""
-        held = [row["called"] for row in self.lab.ask_now("GET", "/ledger/calls") if row["answered_at"] and not row["released_at"]]
+        held = [row["called"] for row in self.lab.ask_now("GET", "/ledger/calls?heard=no") if row["answered_at"] and not row["released_at"]]
         return sum(self.numbers[index] in held for index in self.good)
 
 

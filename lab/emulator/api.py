@@ -124,11 +124,15 @@ class _Api:
         self._lab = lab
 
     async def calls(self, request: web.Request) -> web.Response:
-        """List rows, oldest first, at most 1,000; `after` gives those with a larger id only."""
+        """List rows, oldest first, at most 1,000; `after` gives those with a larger id only.
+
+        With `heard=no` nothing is computed of their voice, which costs the network's own ticker dearly while calls talk.
+        """
         after = request.query.get("after", "0")
         first = int(after) if after.isdecimal() else 0
         rows = [row for row in self._lab.network.ledger.rows if row.number > first][-ROWS:]
-        return web.json_response([await row.as_json() for row in rows])
+        heard = request.query.get("heard", "yes") != "no"
+        return web.json_response([await row.as_json(heard=heard) for row in rows])
 
     async def call(self, request: web.Request) -> web.Response:
         return web.json_response(await self._row(request).as_json())

@@ -69,9 +69,9 @@ class Row:
             self.figures = figures
         return figures
 
-    async def as_json(self) -> dict[str, Any]:
-        """Render the row as the HTTP interface shows it."""
-        up, down = await self.heard()
+    async def as_json(self, *, heard: bool = True) -> dict[str, Any]:
+        """Render the row as the HTTP interface shows it; without `heard` as if nothing had been said."""
+        up, down = await self.heard() if heard else (Heard(None, None), Heard(None, None))
         return {
             "id": self.number,
             "direction": self.direction,
