@@ -51,6 +51,7 @@ TARGETS: Mapping[str, tuple[Target, ...]] = {
         Target("p95", "delay added to voice, 95th percentile", "ms", 60),
         Target("late", "packets late", "", 0),
         Target("clicks", "clicks", "", 0),
+        Target("cpu_percent_of_core", "CPU of 32 calls' voice, of one core", "%", 100),
     ),
     "s4_routing": (Target("per_second", "decisions a second, 2,000 channels", "/s", 5000, at_least=True),),
     "s11_box": (
