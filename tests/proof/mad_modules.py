@@ -19,6 +19,8 @@ CALLS, MAD = 32, 4
 SETTLE_S, ROUND_S = 8.0, 20.0
 #: One event in 50 s of a call: S3 says none, and what the calm minutes of the same run show is the machine's own.
 NOISE = 0.02
+#: Events per call and second without any fault: what is judged then is the machine.
+TOO_BUSY = 0.5
 
 
 async def rounds(rig: Rig, options: Options) -> Slice:
@@ -26,6 +28,9 @@ async def rounds(rig: Rig, options: Options) -> Slice:
     made, end = Slice(), time.monotonic() + options.minutes * 60
     await asyncio.sleep(SETTLE_S)
     calm = await asyncio.to_thread(rig.phase, ROUND_S)
+    if calm.rate > TOO_BUSY:
+        made.wrong.append(f"the machine is too busy to judge anything: {calm}, load {os.getloadavg()[0]:.1f}")
+        return made
     limit, turn, told = NOISE + 2 * calm.rate, 0, [f"calm: {calm}"]
     while time.monotonic() < end or not turn:
         turn += 1

@@ -12,6 +12,8 @@ from voice_mad import talking
 
 #: Events per call and second that pass for noise of a busy machine, beyond four times what it shows without any fault.
 NOISE = 1.0
+#: A machine that is busier than that is waited for, a little.
+QUIET_TRIES = 4
 
 
 @pytest.mark.timeout(120)
@@ -24,6 +26,10 @@ async def test_four_mad_modules_disturb_no_other_call(tmp_path: Path) -> None:
         async with talking(tmp_path, begin, calls=8, mad=4, seed=5) as rig:
             await asyncio.sleep(3)  # the jitter buffers' own windows; nothing else tells that they have settled
             calm = await asyncio.to_thread(rig.phase, 3.0)
+            for _ in range(QUIET_TRIES):
+                if calm.rate < NOISE:
+                    break
+                calm = await asyncio.to_thread(rig.phase, 3.0)
             mad = await asyncio.to_thread(rig.phase, 6.5, rig.go_mad(0.3, 1.2))
             alive = rig.alive()
             rig.calm()
