@@ -40,7 +40,7 @@ WINDOW = 0.05
 GROWTH = 1.03
 SAMPLE_S, KEEP_EVERY_S = 10.0, 60.0
 #: Threads, connections and caches that come with first use are there after this many calls.
-WARM_CALLS, WARM_PER_S = 90, 6.0
+WARM_CALLS, WARM_PER_S = 120, 4.0
 IDLE_S, IDLE_WITHIN_S = 15.0, 120.0
 #: Numbers of each behaviour: one comes up again only after its last call has long ended.
 POOL = 40
@@ -178,8 +178,10 @@ def numbered(calls: Sequence[Call], legs: Sequence[Leg]) -> tuple[list[Seen], li
     turn: Counter[str] = Counter()
     seen: list[Seen] = []
     for call in calls:
-        turn[call.number] += 1
-        seen.append(dataclasses.replace(Seen.read(call), number=f"{call.number}/{turn[call.number]}"))
+        refused = call.final is not None and call.final.status == 503 and len(call.answers) == 2
+        turn[call.number] += not refused  # without a candidate there is no leg
+        own_number = f"{call.number}/{turn[call.number] if not refused else 'refused'}"
+        seen.append(dataclasses.replace(Seen.read(call), number=own_number))
     turn.clear()
     own: list[Leg] = []
     for leg in sorted(legs, key=lambda leg: leg.id):
@@ -216,6 +218,7 @@ async def soak(folder: Path, options: Options) -> Slice:
         traffic = Traffic(callers, random.Random(options.seed), pools)
         await traffic.run(WARM_CALLS, WARM_PER_S)
         watch, ledger = Watch(floor), Ledger(floor)
+        await ledger.read()
         before = await watch.idle()
         watch.began = time.monotonic()
         helpers = [asyncio.create_task(work) for work in (watch.run(), ledger.run(), _tell(traffic))]

@@ -26,6 +26,7 @@ from system.uac import Call, Callers, Phase, reached
 PHASES = (Phase.BEFORE_100, Phase.TRYING, Phase.RINGING, Phase.EARLY_MEDIA, Phase.TALKING, Phase.RELEASING)
 #: Phases that a kill has to meet (quality.md); `trying` lasts some ms and is met by chance.
 WANTED = tuple(phase for phase in PHASES if phase is not Phase.TRYING)
+CLOCK = "clock"
 BEHAVIOURS: dict[str, dict[str, Any]] = {
     "ringing": {"behaviour": "no_answer", "ring_s": 300.0},
     "early media": {"behaviour": "announcement", "announcement_s": 300.0},
@@ -246,7 +247,7 @@ class Round:
         killed = self.kill.kind in KILLS_BOX
         hit = frozenset(sim for sim, box in self.sims.items() if killed and box == self.hit_box)
         guesses = len(self.calls) if self.kill.kind == "box-frozen" else max(2, round(GUESSES * len(self.calls)))
-        return Rules(hit, guesses)
+        return Rules(hit, guesses, ordered=self.kill.kind != CLOCK)
 
     def _seen(self, call: Call) -> Seen:
         keeps = call in self.spoke and self.kill.kind not in ENDS_TALKS
@@ -298,6 +299,8 @@ def _targets(round_: Round) -> list[Proc]:
         return [floor.parts.broker]
     if kind.startswith("both"):
         return [floor.controller, box]
+    if kind == CLOCK:
+        return [floor.controller, floor.boxes[0]]
     return [box] if kind.startswith("box") else [floor.controller]
 
 
@@ -358,6 +361,13 @@ async def _thaw(round_: Round) -> float:
     return frozen
 
 
+async def _run_on(round_: Round) -> float:
+    """Nothing died: the wall clock of some processes jumped (tests/system/jumping.py)."""
+    await round_.note_boxes()
+    await round_.heard_through(1.0)
+    return 0.0
+
+
 KINDS: dict[str, tuple[int, Act]] = {
     "controller": (signal.SIGKILL, _back),
     "box": (signal.SIGKILL, _back),
@@ -374,15 +384,17 @@ KINDS: dict[str, tuple[int, Act]] = {
     "controller-handed-over": (signal.SIGUSR1, _back),
     "box-stopped": (signal.SIGTERM, _back),
 }
-FIRST = {kind: _strike(number) for kind, (number, _) in KINDS.items()}
-HOW: dict[str, Act] = {kind: act for kind, (_, act) in KINDS.items()}
+#: Only for processes that were started so that the signal means this.
+_ALL = {**KINDS, CLOCK: (signal.SIGUSR2, _run_on)}
+FIRST = {kind: _strike(number) for kind, (number, _) in _ALL.items()}
+HOW: dict[str, Act] = {kind: act for kind, (_, act) in _ALL.items()}
 KILLS_BOX = frozenset(
     kind for kind, (number, _) in KINDS.items() if number != signal.SIGSTOP and kind.startswith(("box", "both"))
 )
 #: An orderly end of the controller ends its calls with it, unless it is told to leave them to its successor.
 ENDS_TALKS = frozenset({"controller-stopped"})
 #: A call that rings outlives what does not touch its INVITE transaction.
-KEEPS_RINGING = frozenset(KINDS) - {kind for kind in KINDS if kind.startswith(("controller", "both"))} | {"controller-frozen"}
+KEEPS_RINGING = frozenset(_ALL) - {kind for kind in KINDS if kind.startswith(("controller", "both"))} | {"controller-frozen"}
 
 
 async def run_round(floor: Floor, engine: Engine, kill: Kill, each: int, patience: float = 1.0) -> Result:

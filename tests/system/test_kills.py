@@ -6,15 +6,12 @@ PostgreSQL and Mosquitto, ring 3 (`make proof WHAT=kills`) has 200 with at least
 
 import os
 import random
-import shutil
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from production_parts import Broker
-from system.floor import Floor, Size, keep_logs, open_floor, outside
+from system.floor import Floor, Size, open_floor, outside
 from system.kills import Kill, Result, channels_for, run_round
 
 from simrack.controller.store.engine import read_engine
@@ -37,14 +34,6 @@ PLANTED = {
 }
 
 
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """A short path: pytest's own are too long for the name of a terminal."""
-    made = Path(tempfile.mkdtemp(prefix="kills-"))
-    yield made
-    shutil.rmtree(made, ignore_errors=True)
-
-
 async def rounds(floor: Floor, kinds: tuple[str, ...], seed: int, each: int, patience: float = 1.0) -> list[Result]:
     dice, engine = random.Random(seed), read_engine(floor.parts.database)
     results: list[Result] = []
@@ -60,12 +49,11 @@ async def rounds(floor: Floor, kinds: tuple[str, ...], seed: int, each: int, pat
 
 @pytest.mark.timeout(600)
 @pytest.mark.stack
-async def test_ten_kills_lose_no_call(folder: Path, broker: Broker, database_url: str, tmp_path: Path) -> None:
+async def test_ten_kills_lose_no_call(tmp_path: Path, broker: Broker, database_url: str) -> None:
     """A call that was paid for without a record, or recorded twice, or left up at the network, is money lost."""
     parts = outside(broker, database_url)
-    async with open_floor(folder, Size(2, channels_for(EACH)), parts=parts) as floor:
+    async with open_floor(tmp_path, Size(2, channels_for(EACH)), parts=parts) as floor:
         results = await rounds(floor, TEN, seed=1, each=EACH)
-        keep_logs(floor, tmp_path / "logs")
     told = [result.line() for result in results]
     wrong = [f"{result.kill}: {line}" for result in results for line in result.findings.lines()]
     assert not wrong, "\n".join([*told, *wrong])
@@ -73,10 +61,10 @@ async def test_ten_kills_lose_no_call(folder: Path, broker: Broker, database_url
 
 
 @pytest.mark.timeout(300)
-async def test_planted_bugs_are_found(folder: Path, broker: Broker, database_url: str) -> None:
+async def test_planted_bugs_are_found(tmp_path: Path, broker: Broker, database_url: str) -> None:
     """A judge that lets a known bug pass proves nothing by its silence about others."""
     missed: dict[str, list[str]] = {}
-    async with open_floor(folder, Size(2, channels_for(FEW)), parts=outside(broker, database_url)) as floor:
+    async with open_floor(tmp_path, Size(2, channels_for(FEW)), parts=outside(broker, database_url)) as floor:
         for bug, (where, kind, invariant) in PLANTED.items():
             proc = floor.procs[where]
             await proc.stop()
