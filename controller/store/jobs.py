@@ -136,7 +136,7 @@ def _insert_record(connection: Connection, values: Mapping[str, Any]) -> bool:
     """The record of a call; False when it has one."""
     if not partitions.partitioned(connection):
         return insert_once(connection, t.cdr, values)
-    if not partitions.key_is_new(connection, values):
+    if partitions.has_record(connection, values["call"]):
         return False
     connection.execute(_RECORD, values)
     return True

@@ -5,12 +5,9 @@ table of its own: `cdr_key` knows when each recorded call began, which also lead
 has its record. SQLite has one table and no `cdr_key`.
 """
 
-from collections.abc import Mapping
 from datetime import date
-from typing import Any
 
-from sqlalchemy import Column, ColumnElement, MetaData, String, Table, select, text
-from sqlalchemy.dialects import postgresql
+from sqlalchemy import Column, ColumnElement, MetaData, String, Table, bindparam, select, text
 from sqlalchemy.engine import Connection
 
 from simrack.controller.store.tables import cdr
@@ -26,7 +23,7 @@ cdr_key = Table(
     Column("started", UtcTime, nullable=False),
 )
 
-_KEY = postgresql.insert(cdr_key).on_conflict_do_nothing().execution_options(preserve_rowcount=True)
+_KNOWN = select(cdr_key.c.call).where(cdr_key.c.call == bindparam("wanted"))
 
 
 def partitioned(connection: Connection) -> bool:
@@ -34,10 +31,9 @@ def partitioned(connection: Connection) -> bool:
     return connection.dialect.name == "postgresql"
 
 
-def key_is_new(connection: Connection, values: Mapping[str, Any]) -> bool:
-    """Take the key of a record that is to be inserted; False when the call has its record already."""
-    key = {"call": values["call"], "started": values["started"]}
-    return connection.execute(_KEY, key).rowcount == 1
+def has_record(connection: Connection, call: str) -> bool:
+    """Whether a call has its record already. A trigger takes the key with each new record."""
+    return connection.execute(_KNOWN, {"wanted": call}).first() is not None
 
 
 def record_of(connection: Connection, call: str) -> ColumnElement[bool]:

@@ -1,4 +1,4 @@
-"""The database is locked, read-only, full, gone or silent while calls come and go (quality.md, invariant 7).
+"""The database is locked, read-only, full (SQLite), gone or silent while calls come and go (quality.md, invariant 7).
 
 Everybody here is real: the controller, its database, the faults. New calls are refused in plain words, those in
 progress end and have their record once the database is back, nothing is written by halves, and nobody has to help.
@@ -10,7 +10,7 @@ import resource
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
@@ -19,7 +19,7 @@ import pytest
 from controller_sim import until
 from controller_world import World, world
 from gateway_sip import Dialog, sdp_of
-from production_parts import InUse, Postgres, PostgresDatabase, as_user, stack, url_at
+from production_parts import InUse, Postgres, PostgresDatabase, stack, url_at
 
 from simrack.controller.store.rights import OWNER
 from simrack.wire import topics
@@ -28,8 +28,6 @@ from simrack.wire.messages import AlarmSummary, BoxEvent
 ANSWER = sdp_of(("127.0.0.1", 20000), kinds="0 101")
 Fault = Callable[[Path], AbstractAsyncContextManager[None]]
 WITHIN_S = 20.0
-FULL_OCTETS = 16 * 1024 * 1024  # a segment of the write-ahead log, which must go on
-FILLING = FULL_OCTETS // 1624  # five rows on a page of 8 KiB
 
 
 @pytest.fixture(autouse=True)
@@ -130,47 +128,6 @@ def children(pid: int) -> list[int]:
     return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-@asynccontextmanager
-async def full(_folder: Path) -> AsyncIterator[None]:
-    """The server's processes may not let a file grow beyond a size that the tables already have."""
-    postgres, database = server()
-    async with await psycopg.AsyncConnection.connect(postgres.plain(database.name, OWNER)) as owner:
-        # Rows of 1,624 octets leave no room on their pages, so that the next row needs a new page.
-        size = await fill(owner, 1, 1000)
-        await fill(owner, FILLING, 1000 + 1624 - size)
-        found = await (await owner.execute("SELECT pg_relation_size('open_call')")).fetchone()
-    assert found is not None
-    assert found[0] >= FULL_OCTETS
-    assert postgres.process is not None
-    pids = (postgres.process.pid, *children(postgres.process.pid))
-    await limit_files(pids, str(FULL_OCTETS))
-    yield
-    await limit_files(pids, "unlimited")
-    async with await psycopg.AsyncConnection.connect(postgres.plain(database.name, OWNER)) as owner:
-        await owner.execute("DELETE FROM open_call WHERE run = 'fill'")
-
-
-async def fill(owner: psycopg.AsyncConnection[tuple[int]], rows: int, length: int) -> int:
-    """Add rows to the open calls; returns the octets of one."""
-    await owner.execute(
-        "INSERT INTO open_call (call, run, direction, sip_call_id, started, sender_dialog) "
-        "SELECT 'fill-' || lpad(%(rows)s::text, 6, '0') || lpad(n::text, 6, '0'), 'fill', 'out', "
-        "lpad(%(rows)s::text, 6, '0') || lpad(n::text, 6, '0'), now(), to_json(repeat('x', %(length)s)) "
-        "FROM generate_series(1, %(rows)s) AS n", {"rows": rows, "length": length},
-    )  # fmt: skip
-    size = await (await owner.execute("SELECT pg_column_size(open_call.*) FROM open_call WHERE run = 'fill' LIMIT 1")).fetchone()
-    assert size is not None
-    return size[0]
-
-
-async def limit_files(pids: Sequence[int], size: str) -> None:
-    for pid in pids:
-        command = as_user("postgres", ["prlimit", "--pid", str(pid), f"--fsize={size}:"], "SIGKILL")
-        process = await asyncio.create_subprocess_exec(*command)
-        # A helper of the server may have ended by itself meanwhile.
-        assert await process.wait() == 0 or pid not in (*children(pids[0]), pids[0])
-
-
 async def talking(on: World) -> tuple[Dialog, Dialog]:
     """A call that is answered."""
     call = on.invite()
@@ -247,7 +204,7 @@ async def test_calls_when_sqlite_fails(tmp_path: Path, fault: Fault) -> None:
 
 
 @pytest.mark.stack
-@pytest.mark.parametrize("fault", [locked, read_only, full, gone, frozen])
+@pytest.mark.parametrize("fault", [locked, read_only, gone, frozen])
 async def test_calls_when_the_server_fails(tmp_path: Path, postgres: Postgres, fault: Fault) -> None:
     """A fault of the database server costs the calls that come during it, and no record."""
     url_at(tmp_path / "simrack.db")

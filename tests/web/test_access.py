@@ -175,7 +175,6 @@ def test_one_address_that_tries_many_names_is_slowed_down(demo: Stand) -> None:
     assert answers[:20] == [403] * 20
 
 
-@pytest.mark.stack
 def test_throttle_forgets_the_oldest_keys_first() -> None:
     """Made-up names would fill the memory."""
     from web_helpers import Hands
@@ -288,7 +287,6 @@ def test_no_page_has_inline_script_or_style(demo: Stand) -> None:
         assert not inline.search(page), (path, inline.search(page))
 
 
-@pytest.mark.stack
 @pytest.mark.parametrize("path", ["//evil.example", "https://evil.example", "/\\evil.example", "evil", "", "/a\nb", "javascript:x"])
 def test_sign_in_never_leads_elsewhere(path: str) -> None:
     """A link to our sign-in page could end at a copy of it."""

@@ -272,6 +272,7 @@ class Listener:
         return found()[0]
 
 
+@pytest.mark.stack
 def test_a_change_at_a_channel_reaches_the_browser_as_its_cell(running: Stand) -> None:
     """The Rack page would need a reload."""
     now = running.clock.utc()
@@ -289,6 +290,7 @@ def test_a_change_at_a_channel_reaches_the_browser_as_its_cell(running: Stand) -
     assert page.events[0][0] == "beat"
 
 
+@pytest.mark.stack
 def test_the_drawer_and_the_calls_page_are_told(running: Stand) -> None:
     """An open drawer or the list of calls would show the past."""
     with Listener(running, topic="calls") as page:
@@ -299,6 +301,7 @@ def test_the_drawer_and_the_calls_page_are_told(running: Stand) -> None:
     assert "c-77" in running.model.snapshot().calls
 
 
+@pytest.mark.stack
 def test_a_new_box_makes_the_grid_fetch_again(running: Stand) -> None:
     """A new box would stay invisible."""
     with Listener(running) as page:
@@ -308,6 +311,7 @@ def test_a_new_box_makes_the_grid_fetch_again(running: Stand) -> None:
         wait_until(lambda: "lab-01" not in running.model.snapshot().boxes, what="the box to leave")
 
 
+@pytest.mark.stack
 def test_garbage_on_the_bus_stops_nothing(running: Stand) -> None:
     """One bad payload would blind the control room."""
     publish(running, topics.channel_state("vienna-01", 1), b"\x00 garbage")
@@ -317,6 +321,7 @@ def test_garbage_on_the_bus_stops_nothing(running: Stand) -> None:
     wait_until(lambda: "lab-01" in running.model.snapshot().boxes, what="the good message after the bad ones")
 
 
+@pytest.mark.stack
 def test_a_lost_broker_is_said_and_comes_back(running: Stand) -> None:
     """People would trust a page that nothing feeds."""
     assert running.room.live.loop is not None
@@ -329,6 +334,7 @@ def test_a_lost_broker_is_said_and_comes_back(running: Stand) -> None:
         page.wait("top", 'data-broker="1"')
 
 
+@pytest.mark.stack
 def test_commands_go_out_with_the_persons_name_and_bring_the_answer(running: Stand) -> None:
     """Nobody would know who ended a call, or whether it was ended."""
     heard: list[Command] = []
@@ -350,6 +356,7 @@ def test_commands_go_out_with_the_persons_name_and_bring_the_answer(running: Sta
     assert not running.room.live.command(topics.controller_command(), "hang-up", {"call": "x"}, actor="Ada").ok
 
 
+@pytest.mark.stack
 def test_a_new_run_of_the_controller_brings_its_calls_from_the_database(running: Stand) -> None:
     """After a restart of the controller its calls would be missing until they change."""
     for call in list(running.model.snapshot().calls):
@@ -360,6 +367,7 @@ def test_a_new_run_of_the_controller_brings_its_calls_from_the_database(running:
     wait_until(lambda: len(running.model.snapshot().calls) > 5, what="the calls from the database")
 
 
+@pytest.mark.stack
 def test_a_stream_ends_with_its_session(running: Stand) -> None:
     """A browser that signed out would go on showing the rack."""
     browser = running.signed_in()
@@ -375,6 +383,7 @@ def test_a_stream_ends_with_its_session(running: Stand) -> None:
     wait_until(lambda: running.room.feed.streams == 0, what="the stream to be given back")
 
 
+@pytest.mark.stack
 def test_more_streams_than_allowed_are_refused(running: Stand) -> None:
     """Streams would take the threads that pages need."""
     browser = running.signed_in()
@@ -385,6 +394,7 @@ def test_more_streams_than_allowed_are_refused(running: Stand) -> None:
     assert running.room.settings.threads > running.room.settings.streams
 
 
+@pytest.mark.stack
 def test_a_busy_rack_is_drawn_in_time(running: Stand) -> None:
     """On a rack of 1,000 channels the page would lag behind (quality: S8)."""
     model = running.model

@@ -146,6 +146,7 @@ def test_any_at_line_can_be_merged(line: str) -> None:
     assert len(ladders.merged(story)) >= len(ladder())
 
 
+@pytest.mark.stack
 def test_drift_is_told_of_long_calls_only(demo: Stand) -> None:
     """A call of 6 s would be said to drift by -1758 ppm, which is jitter."""
     names, times = Names(), text.Times(ZoneInfo("UTC"))
@@ -182,6 +183,7 @@ def test_failed_dial_shows_the_modules_word() -> None:
     ))  # fmt: skip
 
 
+@pytest.mark.stack
 def test_funnel_keeps_counts_and_reasons(demo: Stand) -> None:
     """The explanation would not add up."""
     from web_demo import TELLING_CALL

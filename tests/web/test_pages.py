@@ -278,7 +278,6 @@ def test_search_goes_where_the_thing_is(demo: Stand) -> None:
     assert browser.get("/search?q=").location == "/records?text="
 
 
-@pytest.mark.stack
 def test_rack_without_database_stays_and_says_what_is_missing(pulled: tuple[Stand, Switch]) -> None:
     """An outage of the database would blind the people who mend it."""
     room, switch = pulled
@@ -292,7 +291,6 @@ def test_rack_without_database_stays_and_says_what_is_missing(pulled: tuple[Stan
     assert browser.get("/calls").status_code == 200
 
 
-@pytest.mark.stack
 @pytest.mark.parametrize("path", ["/records", "/records.csv", f"/records/{TELLING_CALL}", "/alarms"])
 def test_pages_of_the_database_say_that_it_is_gone(pulled: tuple[Stand, Switch], path: str) -> None:
     """A stack trace, or an empty table that looks like no calls."""

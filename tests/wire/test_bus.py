@@ -5,12 +5,11 @@ If one of these fails, rack state on the pages goes stale or a box that died loo
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, Protocol
 
 import pytest
-from argon2 import PasswordHasher
-from support import processes
+from production_parts import Amqtt, Parts
 
 from simrack.wire.errors import CommandFailed, LinkDown
 from simrack.wire.messages import Command, CommandReply
@@ -38,11 +37,11 @@ class MemoryWorld:
 
 
 class RealWorld:
-    def __init__(self, port: int) -> None:
-        self.port = port
+    def __init__(self, url: str) -> None:
+        self.url = url
 
     def bus(self, client_id: str, *, will: tuple[str, bytes] | None = None) -> Bus:
-        return MqttBus(f"mqtt://tester:secret@127.0.0.1:{self.port}", client_id, will=will, keepalive_s=2)
+        return MqttBus(self.url, client_id, will=will, keepalive_s=2)
 
     def cut(self, bus: Bus, task: asyncio.Task[Any]) -> None:
         # A socket shut down under the client's feet is a connection lost without DISCONNECT.
@@ -50,31 +49,24 @@ class RealWorld:
         sock.shutdown(socket.SHUT_RDWR)
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture(scope="module")
-def broker_port(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    folder = tmp_path_factory.mktemp("broker")
-    port = free_port()
-    users = folder / "users"
-    users.write_text(f"tester:{PasswordHasher(time_cost=1, memory_cost=1024).hash('secret')}\n")
-    config = folder / "broker.toml"
-    config.write_text(f'listen = "127.0.0.1:{port}"\nusers = "{users}"\n')
-    with processes(folder) as begin:
-        begin("broker", "--config", str(config))
-        yield port
+def real_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """amqtt as its own command runs it; with --stack Mosquitto."""
+    if request.config.getoption("--stack"):
+        parts: Parts = request.getfixturevalue("production")
+        yield parts.mosquitto.url()
+        return
+    broker = Amqtt(tmp_path_factory.mktemp("broker"))
+    yield broker.url()
+    broker.close()
 
 
-@pytest.fixture(params=["memory", "amqtt"])
-async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
+@pytest.fixture(params=["memory", pytest.param("real", marks=pytest.mark.stack)])
+async def world(request: pytest.FixtureRequest, real_url: str) -> AsyncIterator[World]:
     if request.param == "memory":
         yield MemoryWorld()
     else:
-        yield RealWorld(request.getfixturevalue("broker_port"))
+        yield RealWorld(real_url)
 
 
 class Inbox:
@@ -168,9 +160,10 @@ async def test_client_whose_link_broke_comes_back_by_itself(world: World, run_ta
         pass
 
 
-async def test_publishing_on_a_lost_session_says_so_at_once(broker_port: int, run_tasks: Run) -> None:
+@pytest.mark.stack
+async def test_publishing_on_a_lost_session_says_so_at_once(real_url: str, run_tasks: Run) -> None:
     """A process that ends must not wait 10 s for a PUBACK that can't come any more."""
-    world = RealWorld(broker_port)
+    world = RealWorld(real_url)
     bus = world.bus("one")
     task = await up(bus, run_tasks)
 
@@ -185,8 +178,9 @@ async def test_publishing_on_a_lost_session_says_so_at_once(broker_port: int, ru
     assert isinstance(publishing.exception(), LinkDown)
 
 
+@pytest.mark.stack
 async def test_a_session_that_ends_as_cancelled_is_followed_by_the_next(
-    broker_port: int, run_tasks: Run, monkeypatch: pytest.MonkeyPatch
+    real_url: str, run_tasks: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Seen after a broker was killed: the controller's bus ended without a word and looked for no broker any more."""
     session, begun = MqttBus._session, []
@@ -198,7 +192,7 @@ async def test_a_session_that_ends_as_cancelled_is_followed_by_the_next(
         await session(bus)
 
     monkeypatch.setattr(MqttBus, "_session", cancelled_first)
-    await up(RealWorld(broker_port).bus("one"), run_tasks)
+    await up(RealWorld(real_url).bus("one"), run_tasks)
 
 
 async def test_a_handler_that_fails_does_not_end_the_session(world: World, run_tasks: Run) -> None:
