@@ -63,12 +63,23 @@ from sippy.Udp_server import Udp_server_opts
 
 from simrack.sip import quick
 from simrack.sip.errors import AlreadyOpen, LibraryChanged, NotOpen
-from simrack.sip.forms import CSEQ_MARGIN, Order, Stored, body_of, from_ids, headers_of, in_dialog, reachable
+from simrack.sip.forms import (
+    CSEQ_MARGIN,
+    Incoming,
+    Order,
+    Outcome,
+    Stored,
+    body_of,
+    from_ids,
+    headers_of,
+    in_dialog,
+    reachable,
+)
 from simrack.sip.legs import DialogIds, Headers
 from simrack.sip.ports import Address, Front, Sink
 from simrack.sip.replies import MAX_REPLY, Replies
 from simrack.sip.screen import ALLOW, Packet, Refusal, reply, screen, tag_of
-from simrack.sip.udp import AioUdp, OneSocket
+from simrack.sip.udp import AioUdp, OneSocket, Quiet
 from simrack.wire.ports import Ids
 
 log = structlog.get_logger(__name__)
@@ -77,25 +88,6 @@ LIBRARY_VERSION = "2.5.0"
 INSTALLED_VERSION = metadata.version("sippy")
 TICK_S = 0.02  # the library's shortest timer is T1 = 0.5 s: 4 % of it
 T2_S = 4.0  # RFC 3261 17.1.2.2: longest interval between retransmissions
-
-class Incoming(SipRequest):
-    """A request of the library that remembers the packet it was made of."""
-
-    packet: Packet
-
-
-class Outcome(SipResponse):
-    """A response of the library that remembers the packet it was made of."""
-
-    packet: Packet
-
-
-class _Quiet:
-    """The library's message log, switched off: the legs log what matters, with the call's ids."""
-
-    def write(self, *_: object, **__: object) -> None:
-        return
-
 
 class Manager(SipTransactionManager):
     """Transactions of the library behind a front door of our own."""
@@ -743,7 +735,7 @@ class Engine:
         # The library prints tracebacks to stdout, where our processes print their readiness line.
         manager_module.dump_exception = dispatcher_module.dump_exception = _log_exception
         config = {
-            "_sip_address": self._listen[0], "_sip_port": self._listen[1], "_sip_logger": _Quiet(),
+            "_sip_address": self._listen[0], "_sip_port": self._listen[1], "_sip_logger": Quiet(),
             "user_agent": self._user_agent,
         }  # fmt: skip
         self._manager = config["_sip_tm"] = Manager(config, self._front, self._ids)

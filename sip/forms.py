@@ -23,6 +23,7 @@ from sippy.UA import UA
 
 from simrack.sip.legs import DialogIds
 from simrack.sip.ports import Address
+from simrack.sip.screen import Packet
 
 # Requests may have followed the answer, when the identifiers were stored; a gap in CSeq is allowed, a step back
 # is not (RFC 3261 12.2.2).
@@ -35,6 +36,18 @@ class Order(CCEventTry):
     def onUacSetupComplete(self, uac: UA) -> None:
         # With the library's default transport the port 5060 is on the wire in the digest's URI only.
         uac.rTarget.transport = None
+
+
+class Incoming(SipRequest):
+    """A request of the library that remembers the packet it was made of."""
+
+    packet: Packet
+
+
+class Outcome(SipResponse):
+    """A response of the library that remembers the packet it was made of."""
+
+    packet: Packet
 
 
 class Plain(SipGenericHF):

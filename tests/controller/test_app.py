@@ -1,6 +1,8 @@
 """The real controller between a raw UDP sender and a raw UDP box, with its database."""
 
 import asyncio
+import os
+import signal
 import socket
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +16,7 @@ from production_parts import url_at
 from sqlalchemy import insert
 
 from simrack.controller.app import Controller, one_at_a_time
+from simrack.controller.app import _serve as serve
 from simrack.controller.calls.call import Call
 from simrack.controller.fleet.history import usage_from_records
 from simrack.controller.models import RecordFilter
@@ -497,3 +500,31 @@ async def test_port_in_use_is_said_plainly(tmp_path: Path) -> None:
         await app.run(lambda _said: None)
     assert "can't listen for SIP" in plain(caught.value)
     taken.close()
+
+
+@pytest.mark.parametrize(
+    ("number", "on_stop", "handed_over"),
+    [
+        (signal.SIGTERM, "end", False), (signal.SIGTERM, "hand-over", True),
+        (signal.SIGUSR1, "end", True), (signal.SIGINT, "hand-over", False),
+    ],
+)  # fmt: skip
+async def test_signal_says_what_becomes_of_calls(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, on_stop: str, handed_over: bool
+) -> None:
+    """An upgrade that ends all calls, or a last stop that leaves them up, is the same mistake in two directions."""
+    running: asyncio.Queue[Controller] = asyncio.Queue()
+
+    async def run(controller: Controller, _ready: object) -> None:
+        running.put_nowait(controller)
+        await controller.stopping.wait()
+
+    monkeypatch.setattr(Controller, "run", run)
+    settings = settings_for(tmp_path).model_copy(update={"on_stop": on_stop})
+    serving = asyncio.create_task(serve(settings, lambda _said: None, "simrack"))
+    controller = await running.get()
+    os.kill(os.getpid(), number)
+    await serving
+    assert controller.handing_over is handed_over
+    for each in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+        asyncio.get_running_loop().remove_signal_handler(each)

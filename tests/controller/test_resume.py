@@ -108,8 +108,7 @@ async def test_two_deaths_in_one_call(tmp_path: Path) -> None:
         call.again("BYE")
         await until(lambda: at_box.request("BYE"))
         await on.box.tell(at_box, talk_ms=5)
-        row = await on.record()
-        assert row.marks.count("resumed") == 1
+        assert (await on.record()).marks.count("resumed") == 1
 
 
 async def test_call_that_the_box_released_in_the_outage(tmp_path: Path) -> None:
@@ -243,7 +242,7 @@ async def test_controller_hands_its_calls_over(tmp_path: Path) -> None:
         await until(lambda: at_box.request("BYE"))
         await on.box.tell(at_box, talk_ms=5)
         await on.record(2)
-        assert {row.marks for row in await on.records()} == {("controller-stopped",), ("resumed",)}
+        assert {row.marks[0] for row in await on.records()} == {"controller-stopped", "resumed"}
 
 
 async def test_channel_report_in_another_state_does_not_end_a_call(tmp_path: Path) -> None:
@@ -367,7 +366,7 @@ async def test_second_box_of_one_name_leaves_the_calls_of_the_first(tmp_path: Pa
             call.again("BYE")
             await until(lambda: at_box.request("BYE"))
             await on.box.tell(at_box, talk_ms=5)
-            assert (await on.record()).marks == ()
+            assert "box-lost" not in (await on.record()).marks
         finally:
             work.cancel()
             await asyncio.gather(work, return_exceptions=True)
