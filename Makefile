@@ -9,13 +9,14 @@ WHAT ?=
 SEED ?=
 MINUTES ?= 10
 
-.PHONY: demo test lint fix proof bench docs lock clean shots
+.PHONY: demo test test-stack lint fix proof bench docs lock clean shots
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo           an emulated rack, the controller and the control room; one call, then it stays up"
 	@echo "make demo ONCE=1    the same, checked, and it ends"
 	@echo "make test           the whole suite"
+	@echo "make test-stack     what is marked for it again, on Mosquitto and PostgreSQL"
 	@echo "make lint | fix     checks | what can be mended by itself"
 	@echo "make docs           generated pages and the documentation site"
 	@echo "make bench          figures with their references"
@@ -49,6 +50,12 @@ test: .venv/dev
 	@.ci/need lib:libopus.so.0=libopus0 sipp=sip-tester baresip=baresip gammu=gammu chromium=chromium
 	@.ci/need mosquitto=mosquitto file:/usr/lib/postgresql/15/bin/initdb=postgresql
 	$(PY) -m pytest -n 2 --dist loadgroup $(ARGS)
+
+# Ring 2: the tests marked `stack` again, on Mosquitto and PostgreSQL (docs/production.md).
+test-stack: .venv/dev
+	@.ci/need lib:libopus.so.0=libopus0 sipp=sip-tester baresip=baresip gammu=gammu chromium=chromium
+	@.ci/need mosquitto=mosquitto file:/usr/lib/postgresql/15/bin/initdb=postgresql
+	$(PY) -m pytest --stack -m stack -n 2 --dist loadgroup $(ARGS)
 
 lint: .venv/dev
 	.venv/bin/ruff check .

@@ -1,0 +1,92 @@
+"""The commands of docs/production.md, against a real server and a real broker."""
+
+import shutil
+import subprocess
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from production_parts import PASSWORDS, TEMPLATE, Mosquitto, Postgres, accepts, as_user, free_port, wait_for
+from sqlalchemy.engine import make_url
+from typer.testing import CliRunner
+
+from simrack.cli.database import app
+from simrack.cli.main import build
+from simrack.controller.store import server
+from simrack.controller.store.rights import CONTROLLER, WEB
+from simrack.wire.ports import SystemClock
+
+pytestmark = pytest.mark.stack
+run = CliRunner().invoke
+
+
+@pytest.fixture
+def fresh(postgres: Postgres) -> Iterator[Postgres]:
+    """A server whose roles' passwords the test may change."""
+    yield postgres
+    postgres.drop("made")
+    server.create(postgres.url("postgres"), TEMPLATE, PASSWORDS, SystemClock())
+
+
+def test_a_database_is_made_used_checked_and_mended(fresh: Postgres, tmp_path: Path) -> None:
+    """The installation page's steps must work as they stand."""
+    urls = tmp_path / "urls.toml"
+    made = run(app, ["create", "--admin", fresh.url("postgres"), "--name", "made", "--urls", str(urls), "--renew"])
+    assert made.exit_code == 0, made.output
+    assert urls.stat().st_mode & 0o077 == 0, "these are passwords"
+    found = tomllib.loads(urls.read_text())
+    for role in (CONTROLLER, WEB):
+        url = make_url(found[role])
+        with psycopg.connect(
+            host=str(url.query["host"]), dbname=url.database, user=url.username, password=url.password
+        ) as connection:
+            assert connection.execute("SELECT count(*) FROM cdr").fetchone() == (0,)
+    assert run(app, ["check", "--url", fresh.url("made")]).exit_code == 0
+    with psycopg.connect(fresh.plain("made"), autocommit=True) as connection:
+        connection.execute(f"GRANT DELETE ON cdr TO {WEB}")
+    wrong = run(app, ["check", "--url", fresh.url("made")])
+    assert (wrong.exit_code, "simrack_web has DELETE on cdr" in wrong.output) == (1, True)
+    assert run(app, ["grant", "--url", found["simrack_owner"]]).exit_code == 0
+    assert run(app, ["migrate", "--url", fresh.url("made")]).exit_code == 0
+    assert run(app, ["check", "--url", found["simrack_owner"]]).exit_code == 0
+
+
+def test_debians_own_settings_take_our_files_in(mosquitto: Mosquitto, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """One line in /etc/mosquitto/mosquitto.conf is all; a stranger and a wrong password are turned away."""
+    folder, port = mosquitto.folder / "again", free_port()
+    folder.mkdir()
+    made = run(build(), ["mosquitto", "--folder", str(folder), "--listen", f"127.0.0.1:{port}", "--box", "hall-01"])
+    assert made.exit_code == 0, made.output
+    words = tomllib.loads((folder / "passwords.toml").read_text())
+    assert set(words) == {"controller", "web", "cli", "hall-01"}
+    main = folder / "main"
+    main.write_text(f"persistence true\npersistence_location {folder}/\ninclude_dir {folder}\n")
+    for path in (folder, *folder.iterdir()):
+        shutil.chown(path, "mosquitto", "mosquitto")
+    process = subprocess.Popen(as_user("mosquitto", ["mosquitto", "-c", str(main)], "SIGKILL"), cwd="/")
+    try:
+        wait_for(lambda: accepts("127.0.0.1", port), "Mosquitto with our files")
+        assert told(port, "hall-01", words["hall-01"]) == 0
+        assert told(port, "hall-01", "guessed") == 5
+        assert told(port, None, None) == 5
+    finally:
+        process.kill()
+        process.wait()
+
+
+def told(port: int, user: str | None, word: str | None) -> int:
+    """The broker's answer to a connect (MQTT 3.1.1, 3.2.2.3)."""
+    import paho.mqtt.client as mqtt
+
+    client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv311)
+    if user is not None:
+        client.username_pw_set(user, word)
+    answers: list[int] = []
+    client.on_connect = lambda _c, _u, _f, code, _p: answers.append(0 if code == 0 else 5)
+    client.connect("127.0.0.1", port)
+    while not answers:
+        client.loop(0.1)
+    client.disconnect()
+    return answers[0]
