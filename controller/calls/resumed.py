@@ -24,6 +24,8 @@ from simrack.controller.store.errors import StoreDown, StoreError
 
 #: The fleet changes by messages; looking again this often costs nothing and delays nobody.
 LOOK_EVERY_S = 0.25
+#: By then the reports of most boxes are there; thousands of questions at once would hold up all calls.
+ASK_AT_LOOK = 2
 #: RFC 3261 13.3.1.4: who answers repeats the 200 for 64 * T1; later an ACK is out of the question.
 ACK_WITHIN_MS = 32_000
 
@@ -117,7 +119,6 @@ class ResumedCall(Conversation):
         self.history.ladder.add("controller", "box", "resumed after a restart", carrier.number)
         self._log.info("call resumed", box=carrier.candidate.box, channel=carrier.candidate.channel)
         self._live("speaking")
-        carrier.leg.probe()
         watch = self._group.create_task(self._watch(carrier))
         try:
             await self._talk(carrier)
@@ -128,7 +129,7 @@ class ResumedCall(Conversation):
     async def _watch(self, carrier: Attempt) -> None:
         """Look at the fleet until the box has told, or was silent for too long."""
         clock, candidate = self._on.clock, carrier.candidate
-        begun = clock.monotonic()
+        begun, looks = clock.monotonic(), 0
         missing_since: float | None = None
         while True:
             seen = self._on.fleet.seen(candidate.box, candidate.channel, carrier.id, self._box_boot)
@@ -142,6 +143,9 @@ class ResumedCall(Conversation):
                 words = "call lost at the box" if verdict is Verdict.GONE else "box did not come back"
                 self._inbox.put_nowait(Lost(words, "box-lost" if seen.other_run else "lost"))
                 return
+            looks += 1
+            if looks == ASK_AT_LOOK:
+                carrier.leg.probe()
             await asyncio.sleep(LOOK_EVERY_S)
 
     def _probed(self, *, alive: bool) -> None:
