@@ -107,10 +107,9 @@ class Desk:
             return
         pressure = self.guard.pressure
         self._on.metrics.admitted_part.set(pressure.factor)
-        detail = f"the loop was {pressure.worst_s:.2f} s late, {pressure.factor:.0%} of the rate is admitted"
         if pressure.factor < 1:
             log.warning("admission follows the machine", late_s=round(pressure.worst_s, 3), part=round(pressure.factor, 2))
-            self._on.alarms.set("machine-slow", active=True, detail=detail, hold_s=OVERLOAD_HOLD_S)
+            self._on.alarms.set("machine-slow", active=True, hold_s=OVERLOAD_HOLD_S)
 
     def trusted(self, source: tuple[str, int]) -> bool:
         """Whether `X-Simrack-*` headers of this source count."""
