@@ -59,6 +59,7 @@ def simulate(
     import json
     import random
 
+    _same_order_of_sets()
     from simrack.lab.simulate.run import simulate as run
 
     chosen = random.SystemRandom().randrange(1, 10**6) if seed is None else seed
@@ -71,6 +72,19 @@ def simulate(
             if not until_failure:
                 return
             chosen += 1
+
+
+def _same_order_of_sets() -> None:
+    """Begin again with fixed hashes: sets are walked in another order in each process otherwise, and a seed would
+    not tell the same story twice.
+    """
+    import os
+    import sys
+
+    if os.environ.get("PYTHONHASHSEED") != "0":
+        os.environ["PYTHONHASHSEED"] = "0"
+        sys.stdout.flush()
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - the same program, no shell
 
 
 def _planted(name: str) -> "AbstractContextManager[object]":

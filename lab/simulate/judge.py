@@ -110,7 +110,8 @@ class Judge:
             self.breach(7, f"the call to {number} was accepted without an open row on disk", number)
 
     def _must_have_dialogs(self, number: str, call_id: str) -> None:
-        if self.world.disk.broken or self.world.disk.refused:
+        # With a database that refuses, or did not answer while we stood still, two people are connected all the same.
+        if self.world.disk.broken or self.world.disk.refused or self._touched(self.world.controller.frozen, self.now):
             return
         rows = self.world.rows("SELECT sender_dialog, box_dialog FROM open_call WHERE sip_call_id = ?", call_id)
         if rows and not all(dialog not in (None, "null") for dialog in rows[0]):
@@ -152,6 +153,24 @@ class Judge:
             if stored != item.last - item.first + 1:
                 what = f"facts {item.first}-{item.last} of {ack.box} ({item.boot}) were acknowledged, {stored} are stored"
                 self.breach(6, what)
+
+    def dialled(self, row: Row) -> None:
+        """A number is dialled: not after its owner has spoken."""
+        for other in self._rows():
+            if other is row or other.number != row.number or other.direction != "out":
+                continue
+            spoken = other.answered if other.answered is not None else other.released if other.by == "far" else None
+            if spoken is None or spoken > self.now - EDGE_S or self._unheard(other):
+                continue
+            text = f"{row.number} was dialled again on {_seat(row.seat)} after its owner had spoken on {_seat(other.seat)}"
+            self.breach(4, text, row.number)
+
+    def _unheard(self, row: Row) -> bool:
+        """Whether something kept the news of a call from the rack."""
+        world, box = self.world, self.world.boxes[row.seat[0]]
+        gaps = (box.gaps, box.frozen, world.network.modules[row.seat].faults, world.controller.gaps, world.controller.frozen)
+        since = row.setup
+        return any(self._touched(gap, since) for gap in gaps) or self._wire_bad >= since or bool(world.wire.cut)
 
     def released(self, row: Row) -> None:
         """A call left the network: by whom, and was there a reason?"""

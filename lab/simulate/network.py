@@ -150,6 +150,7 @@ class SimNetwork:
     story: Story = lambda _who, _call, _what: None
     breached: Callable[[SimModule, str], None] = lambda _module, _number: None
     released: Callable[[Row], None] = lambda _row: None
+    dialled: Callable[[Row], None] = lambda _row: None
 
     def module(self, seat: tuple[str, int], iccid: str, imsi: str) -> SimModule:
         made = self.modules[seat] = SimModule(self, seat, iccid, imsi)
@@ -160,6 +161,7 @@ class SimNetwork:
 
     def setup(self, module: SimModule, number: str) -> Row:
         row = self._open(module, number, "out")
+        self.dialled(row)
         fate = self.fates.get(number, Fate(Kind.ANSWER))
         match fate.kind:
             case Kind.BUSY:

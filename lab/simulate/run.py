@@ -128,6 +128,7 @@ class Simulation:
         world.network.story = world.story.add
         world.network.breached = judge.second_call
         world.network.released = judge.released
+        world.network.dialled = judge.dialled
         world.ended = self._process_ended
         self._loop.on_fault = self._fault
         for sender in world.senders:
