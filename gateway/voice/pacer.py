@@ -1,6 +1,9 @@
 """How many frames the module gets at each tick: its own clock decides, seen by what it delivers."""
 
 WINDOW = 50  # ticks; bursts of 100 ms average out over a second
+#: Frames. Deliveries are whole frames: the mean stays, then moves by one while the clocks' phases cross. A module holds 40 ms
+#: and must not wait for a second one; at more than half, the correction can't call for its opposite.
+MOVED = 0.6
 
 
 class Pacer:
@@ -37,5 +40,5 @@ class Pacer:
         if self._base is None:
             self._base = mean
             return 0
-        moved = mean - self._base
-        return 1 if moved > self._frame else -1 if moved < -self._frame else 0
+        moved, most = mean - self._base, self._frame * MOVED
+        return 1 if moved > most else -1 if moved < -most else 0

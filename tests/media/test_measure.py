@@ -1,5 +1,7 @@
 """Figures of a call: levels, drift, MOS, and the pace of the module's port."""
 
+import random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -153,6 +155,22 @@ def test_the_pacer_follows_the_module() -> None:
     pacer = Pacer(160)
     written = sum(pacer.frames(162) for _ in range(1000))
     assert written == pytest.approx(1000 * 162 / 160, abs=2)
+
+
+@pytest.mark.parametrize("ppm", [100, -100, 250, -250])
+def test_the_module_never_holds_two_frames_too_few_or_too_many(ppm: int) -> None:
+    """Breaks: after some minutes the called person hears holes, because the module's 40 ms ran out before we noticed."""
+    pacer, written, levels, dice = Pacer(160), 0, [], random.Random(1)
+    before = 0
+    for tick in range(20 * 60 * 50):
+        now = tick * 0.02 + dice.random() * 0.002
+        played = now * 8000 * (1 + ppm * 1e-6)
+        delivered = int(played) // 160 * 160
+        written += pacer.frames(delivered - before)
+        before = delivered
+        levels.append(written * 160 - played)
+    start = levels[100]
+    assert max(abs(level - start) for level in levels[100:]) < 1.5 * 160
 
 
 def test_comfort_noise_has_the_level_that_was_sent() -> None:
