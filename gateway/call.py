@@ -377,6 +377,7 @@ class LiveCall:
         if self.bridge is not None and self.state.phase is logic.Phase.ACTIVE:
             self._watch(self._miss_media(self.bridge))
             if self.state.direction == "in":
+                self.bridge.answered()
                 self._open_voice()
 
     def _open_voice(self) -> None:
@@ -558,6 +559,11 @@ class LiveCall:
         moments, end, row = self.moments, self.state.end, self._row
         assert end is not None
         assert moments.released is not None
+
+        def utc(at: Moment | None) -> datetime | None:
+            # By the clock that nobody sets: a wall clock that jumped in the call would contradict its durations.
+            return moments.invited.utc + timedelta(seconds=at.mono - moments.invited.mono) if at else None
+
         return CallPart(
             call=self.ticket.call,
             attempt=self.ticket.attempt,
@@ -568,10 +574,10 @@ class LiveCall:
             direction=self.state.direction,
             number=self.ticket.number,
             invited=moments.invited.utc,
-            dialled=moments.dialled.utc if moments.dialled else None,
-            alerting=moments.alerting.utc if moments.alerting else None,
-            connected=moments.connected.utc if moments.connected else None,
-            released=moments.released.utc,
+            dialled=utc(moments.dialled),
+            alerting=utc(moments.alerting),
+            connected=utc(moments.connected),
+            released=utc(moments.released) or moments.invited.utc,
             talk_ms=_ms(moments.connected, moments.released),
             ring_ms=_ms(moments.dialled, moments.connected or moments.released),
             dial_delay_ms=_ms(moments.invited, moments.dialled),
@@ -579,11 +585,18 @@ class LiveCall:
             cause_text=end.text,
             side=end.side,
             # A module that was lost in the call may have held it for longer than anybody here can tell.
-            estimated=self.lost and moments.dialled is not None,
+            estimated=(self.lost and moments.dialled is not None) or self._stood_still(),
             early_media=self.state.opened,
             media=figures,
             at_log=tuple(self._at_log),
         )
+
+    def _stood_still(self) -> bool:
+        """Whether talk begins or ends with a moment that was noted after a stall: nobody knows when it really was."""
+        connected, released = self.moments.connected, self.moments.released
+        if connected is None or released is None:
+            return False
+        return any(self.tools.pace.stalled(moment.mono) for moment in (connected, released))
 
     # --- small parts --------------------------------------------------------------------------------------
 

@@ -89,7 +89,8 @@ async def locate(row: ModuleSettings) -> ModuleSettings | None:
     if not row.usb:
         return row if await asyncio.to_thread(os.path.exists, row.at) else None
     try:
-        ports = pick(await asyncio.to_thread(present), row.usb)
+        # The families' sheets are read from disk at the first look, too.
+        ports = await asyncio.to_thread(lambda: pick(present(), row.usb))
     except (ImportError, OSError) as error:
         log.error("no udev: name the module's ports in the settings", channel=row.channel, error=str(error))
         return None

@@ -88,6 +88,10 @@ class Figures(Collector):
         timeouts, steps, led_to = (Counter[tuple[str, ...]]() for _ in range(3))
         for number, module in self._from.modules.items():
             timeouts[str(number),] = module.at_timeouts
+            done, in_vain = module.resyncs
+            steps[str(number), "resync"] = done
+            led_to[str(number), "resync", "failed"] = in_vain
+            led_to[str(number), "resync", "cured"] = done - in_vain
             for rung in Rung:
                 steps[str(number), rung] = module.tries[rung]
                 led_to[str(number), rung, "cured"] = module.cured[rung]

@@ -87,6 +87,7 @@ class Module:
     _in_vain: list[Rung] = field(default_factory=list)
     _rung: Rung | None = None
     _timeouts: int = 0
+    _resyncs: tuple[int, int] = (0, 0)
     _opened: Opened | None = None
     _ringing: CallProgress | None = None
     _trouble: str = ""
@@ -109,6 +110,12 @@ class Module:
     def at_timeouts(self) -> int:
         """AT commands that were not answered in time, of all the drivers it had."""
         return self._timeouts + (self._opened.driver.timeouts if self._opened is not None else 0)
+
+    @property
+    def resyncs(self) -> tuple[int, int]:
+        """Resynchronisings of all the drivers it had, and those in vain."""
+        now = self._opened.driver.resyncs if self._opened is not None else (0, 0)
+        return self._resyncs[0] + now[0], self._resyncs[1] + now[1]
 
     @property
     def gain_db(self) -> float:
@@ -209,6 +216,7 @@ class Module:
             await self.tools.facts.put(FaultPart(channel=self.channel.number, reason=reason, cleared=True))
 
     async def _close(self) -> None:
+        self._resyncs = self.resyncs
         opened, self._opened = self._opened, None
         if opened is not None:
             self._timeouts += opened.driver.timeouts

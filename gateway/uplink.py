@@ -13,12 +13,13 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 
 import structlog
+from pydantic import ValidationError
 
 from simrack.gateway.channel import Channel
 from simrack.gateway.errors import GatewayError
 from simrack.gateway.outbox import Outbox
 from simrack.wire import topics
-from simrack.wire.errors import LinkDown
+from simrack.wire.errors import LinkDown, UnknownVersion
 from simrack.wire.messages import (
     BoxEvent,
     BoxStatus,
@@ -84,12 +85,14 @@ class Uplink:
     #: Called when the controller shows a boot that was never seen, other than the first, with the moment on the
     #: monotonic clock since which the one before was known to be gone (None: it was never said).
     on_new_controller: Callable[[float | None], None] = lambda _: None
-    offset: timedelta | None = None
     heard: float = field(init=False)
     _stamp: Stamp = field(init=False)
     _started: float = field(init=False)
     _newest: Newest = field(default_factory=Newest)
     _boots: set[str] = field(default_factory=set)
+    #: The controller's time, and our monotonic clock when it was said: no jump of our wall clock touches it.
+    _told: tuple[datetime, float] | None = None
+    _shown: timedelta | None = None
     _gone: float | None = None
     _dirty: dict[int, Channel] = field(default_factory=dict)
     _status_due: bool = False
@@ -97,6 +100,7 @@ class Uplink:
     _sent: dict[tuple[str, int], float] = field(default_factory=dict)
     _acks: asyncio.Queue[EventAck] = field(default_factory=asyncio.Queue)
     _commands: asyncio.Queue[Command] = field(default_factory=asyncio.Queue)
+    _refusals: asyncio.Queue[tuple[str, CommandReply]] = field(default_factory=asyncio.Queue)
     _done: dict[str, tuple[float, asyncio.Future[CommandReply]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -118,6 +122,7 @@ class Uplink:
             group.create_task(self._publish_facts())
             group.create_task(self._take_acks())
             group.create_task(self._obey(group))
+            group.create_task(self._refuse())
 
     # --- state --------------------------------------------------------------------------------------------
 
@@ -132,9 +137,24 @@ class Uplink:
         self._changed.set()
 
     @property
+    def controller_time(self) -> datetime | None:
+        """What the controller's clock shows now; None before it was heard."""
+        if self._told is None:
+            return None
+        at, mono = self._told
+        return at + timedelta(seconds=self.clock.monotonic() - mono)
+
+    @property
+    def offset(self) -> timedelta | None:
+        """Controller's clock minus ours, as ours is now."""
+        now = self.controller_time
+        return None if now is None else now - self.clock.utc()
+
+    @property
     def offset_ms(self) -> int | None:
-        """Controller's clock minus ours."""
-        return None if self.offset is None else round(self.offset / timedelta(milliseconds=1))
+        """The same in ms, as facts carry it."""
+        offset = self.offset
+        return None if offset is None else round(offset / timedelta(milliseconds=1))
 
     async def put(self, body: CallPart | FaultPart) -> None:
         """Keep a fact for the controller."""
@@ -254,9 +274,11 @@ class Uplink:
         if not self._newest.accept("time", message.boot, message.seq):
             return
         self._met(message.boot)
-        known, self.offset = self.offset, message.at - self.clock.utc()
         self.heard = self.clock.monotonic()
-        if known is None or abs(known - self.offset) > timedelta(seconds=1):
+        self._told = message.at, self.heard
+        offset, shown = self.offset, self._shown
+        if offset is not None and (shown is None or abs(shown - offset) > timedelta(seconds=1)):
+            self._shown = offset
             self.status_changed()
 
     def _on_controller(self, _topic: str, payload: bytes) -> None:
@@ -282,7 +304,29 @@ class Uplink:
     # --- commands -----------------------------------------------------------------------------------------
 
     def _on_command(self, _topic: str, payload: bytes) -> None:
-        self._commands.put_nowait(Command.decode(payload))
+        try:
+            command = Command.decode(payload)
+        except UnknownVersion as error:
+            self._refuse_version(payload, str(error))
+            raise
+        self._commands.put_nowait(command)
+
+    def _refuse_version(self, payload: bytes, error: str) -> None:
+        """Answer a command of another message version, if it can be read that far: silence would be a time-out."""
+        try:
+            command = Command.model_validate_json(payload)
+        except ValidationError:
+            return
+        if command.reply_to:
+            self._refusals.put_nowait((command.reply_to, CommandReply(id=command.id, ok=False, error=error)))
+
+    async def _refuse(self) -> None:
+        while True:
+            topic, reply = await self._refusals.get()
+            try:
+                await self.bus.publish(topic, reply.encode())
+            except LinkDown as error:
+                log.warning("refusal lost", id=reply.id, error=str(error))
 
     async def _obey(self, group: asyncio.TaskGroup) -> None:
         while True:
@@ -326,11 +370,12 @@ class Uplink:
     def _why_not(self, command: Command) -> str:
         if command.action not in self.actions:
             return f"unknown action {command.action}; known are {', '.join(sorted(self.actions))}"
-        if command.action in WITHOUT_CLOCK and self.offset is None:
+        now = self.controller_time
+        if command.action in WITHOUT_CLOCK and now is None:
             return ""
-        if self.offset is None:
+        if now is None:
             return "the controller's time is not known yet"
-        if self.clock.utc() + self.offset > command.deadline:
+        if now > command.deadline:
             return "its deadline is over"
         return ""
 

@@ -15,12 +15,14 @@ class HandClock:
 
     def __init__(self) -> None:
         self.now = 100.0
+        #: How far somebody set the wall clock, in seconds.
+        self.set_s = 0.0
 
     def monotonic(self) -> float:
         return self.now
 
     def utc(self) -> datetime:
-        return NOON + timedelta(seconds=self.now - 100.0)
+        return NOON + timedelta(seconds=self.now - 100.0 + self.set_s)
 
 
 class CountingIds:

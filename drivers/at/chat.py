@@ -126,7 +126,7 @@ class Chat:
         self.on_lost: Callable[[str], None] | None = None
         #: When the module last ended a command (Clock.monotonic).
         self.heard_at = clock.monotonic()
-        self.resyncs = self.timeouts = 0
+        self.resyncs = self.resyncs_failed = self.timeouts = 0
         self._framer = Framer()
         self._turns = Turns()
         self._flight: _Flight | None = None
@@ -252,6 +252,7 @@ class Chat:
             if await self._ping() == 1:
                 self._stale = None
                 return
+        self.resyncs_failed += 1
         raise AtSilent("no answer to AT")
 
     async def _ping(self) -> int:

@@ -168,6 +168,11 @@ class ModemDriver(ABC):
         """Commands that were not answered in time."""
         return 0
 
+    @property
+    def resyncs(self) -> tuple[int, int]:
+        """How often port and module were brought into step, and how often in vain: the ladder's lowest rung."""
+        return 0, 0
+
     @abstractmethod
     async def start(self) -> ModuleInfo:
         """Synchronise, read the identity, send the start-up list; then card and network come as events."""

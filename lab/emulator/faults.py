@@ -15,6 +15,8 @@ log = structlog.get_logger(__name__)
 
 #: A module dropped from USB is back after so long, unless told.
 DROP_S = 5.0
+#: Of a storm: octets a second, in pieces so far apart.
+STORM_OCTETS_S, GUST_S = 1_000_000, 0.01
 FLOOD_LINE = '+QIND: "csq",31,99'
 #: Octets that a babbling module puts out at once: less than what a port holds before it drops.
 BABBLE_PIECE = 2048
@@ -51,6 +53,18 @@ def _garbage(module: Module, fault: Fault) -> None:
         module.at.write(module.dice.randbytes(fault.octets))
     else:
         module.garbled = True
+
+
+def _storm(module: Module, fault: Fault) -> None:
+    """Offer 1 MB of random octets a second, for as long as the port lives; what the host doesn't read is lost."""
+    module.flooding = True
+
+    def gust() -> None:
+        if module.flooding:
+            module.at.pour(module.dice.randbytes(round(STORM_OCTETS_S * GUST_S)))
+            module.later(GUST_S, gust)
+
+    gust()
 
 
 def _flood(module: Module, fault: Fault) -> None:
@@ -138,7 +152,7 @@ def _call_drop(module: Module, fault: Fault) -> None:
 
 
 _BEGIN: Mapping[str, Callable[[Module, Fault], None]] = {
-    "hang": _hang, "garbage": _garbage, "flood": _flood, "drop": _drop, "reset": _reset,
+    "hang": _hang, "garbage": _garbage, "storm": _storm, "flood": _flood, "drop": _drop, "reset": _reset,
     "dial_error": _dial_error, "dial_silent": _dial_silent, "answer_lost": _answer_lost,
     "late_answer": _late_answer, "one_way": _one_way, "denied": _denied, "no_service": _no_service,
     "sim_removed": _sim_removed, "sim_pin": _sim_pin, "call_drop": _call_drop, "babble": _babble,
@@ -182,7 +196,7 @@ def _unlock(module: Module) -> None:
 
 
 _END: Mapping[str, Callable[[Module], None]] = {
-    "hang": _speak, "garbage": _clean, "flood": _calm, "one_way": _both_ways, "denied": _admit,
+    "hang": _speak, "garbage": _clean, "storm": _calm, "flood": _calm, "one_way": _both_ways, "denied": _admit,
     "no_service": _admit, "sim_removed": _insert, "sim_pin": _unlock, "babble": _quieten,
 }  # fmt: skip
 

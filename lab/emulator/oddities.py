@@ -26,7 +26,7 @@ class Quirk(StrEnum):
 
 
 FaultName = Literal[
-    "hang", "garbage", "flood", "drop", "reset", "dial_error", "dial_silent", "answer_lost", "late_answer", "one_way",
+    "hang", "garbage", "storm", "flood", "drop", "reset", "dial_error", "dial_silent", "answer_lost", "late_answer", "one_way",
     "denied", "no_service", "sim_removed", "sim_pin", "call_drop", "babble",
 ]  # fmt: skip
 

@@ -80,6 +80,11 @@ class Pty:
             self._waiting += data[sent:]
             self._schedule()
 
+    def pour(self, data: bytes) -> None:
+        """Put out as much as the host takes at once; the rest is lost."""
+        if self.plugged and not self._waiting:
+            self._put(data)
+
     def _put(self, data: bytes | bytearray) -> int:
         try:
             return os.write(self._master, data)

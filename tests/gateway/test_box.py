@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
@@ -16,10 +17,12 @@ from gateway_sip import Controller, Dialog, sdp_of
 from gateway_support import until
 from gateway_voice import Phone
 
+from simrack.drivers.modems.generic import service
 from simrack.gateway import calls_logic as logic
 from simrack.gateway import ladder
 from simrack.gateway import module as module_file
 from simrack.gateway.agent import OVERTAKEN_S, Box
+from simrack.gateway.hands import SiteHands
 from simrack.gateway.hardware import Hardware
 from simrack.gateway.outbox import Outbox
 from simrack.gateway.settings import BoxSettings
@@ -151,7 +154,11 @@ async def served(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> AsyncIte
     with pytest.MonkeyPatch.context() as patch:
         # The emulated modules come back in a fifth of the time, too.
         patch.setattr(ladder, "BACKOFF_S", (0.2,))
+        # One module goes through many troubles here, and no minute in service between them.
+        patch.setattr(ladder, "OUT_S", 0.2)
         patch.setattr(module_file, "LOOK_S", 0.1)
+        # A tenth of the time until a hang is looked for.
+        patch.setattr(service, "LIFE_EVERY_S", 1.0)
         async for made in _served(lab, tmp_path_factory):
             yield made
 
@@ -162,7 +169,7 @@ async def _served(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> AsyncIt
     hardware = Hardware(settings.rtp, settings.calls.no_media_s, CLOCK, IDS)
     box = Box(
         settings, CLOCK, IDS, lambda name, will: broker.bus(name, will=will), hardware, hardware.open_module,
-        (hardware.run,), hardware.ticker, strict=True,
+        (hardware.run,), hardware.ticker, strict=True, hands=SiteHands(),
     )  # fmt: skip
     ready: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
     centre = broker.bus("controller")
@@ -595,6 +602,45 @@ async def test_garbage_from_one_module_disturbs_no_other_call(rig: Rig) -> None:
     await rig.part()
 
 
+async def test_a_megabyte_a_second_of_garbage_disturbs_no_neighbour_and_ends_by_the_ladder(rig: Rig) -> None:
+    """The box stays quick, the neighbour's voice whole, memory where it was, and the module comes back by itself."""
+    other = rig.call(await rig.lab.number(behaviour="tone", tone_hz=900), channel=2)
+    assert await rig.final(other) == 200
+    await until(lambda: rig.phone.hears(900), "voice", 10)
+    before = resident_kb()
+    await rig.lab.fault(1, "storm")
+    await until(lambda: rig.state() is S.FAULT, "fault", 40)
+    rig.phone.heard.clear()
+    await until(lambda: len(rig.phone.heard) > 24000, "three seconds of voice", 10)
+    assert rig.phone.share(900) >= 0.9
+    begun = CLOCK.monotonic()
+    await rig.figures()
+    assert CLOCK.monotonic() - begun < 2
+    await until(lambda: rig.box.modules[1].cured["reset"], "brought back by a restart", 60)
+    await until(lambda: rig.state() is S.READY, "ready", 20)
+    assert resident_kb() - before < 20_000
+    assert rig.state(2) is S.ACTIVE
+    other.again("BYE")
+    await rig.part()
+
+
+def resident_kb() -> int:
+    """Resident memory of this process, the box's among it."""
+    return int(re.findall(r"VmRSS:\s+(\d+)", Path("/proc/self/status").read_text())[0])
+
+
+async def test_a_module_that_hangs_in_a_call_is_noticed_and_its_call_released(rig: Rig) -> None:
+    """The caller would listen to nothing; 8 s by the constants, and some for a loaded machine."""
+    dialog = rig.call(await rig.lab.number(behaviour="tone", tone_hz=700))
+    assert await rig.final(dialog) == 200
+    await rig.lab.fault(1, "hang", duration_s=20)
+    await until(lambda: dialog.request("BYE"), "BYE", 16)
+    part = await rig.part()
+    assert (part.cause, part.side, part.estimated) == (41, "rack", True)
+    await rig.lab.ask("DELETE", "/faults")
+    await rig.lab.on_hook()
+
+
 async def test_a_dial_whose_answer_is_lost_rings_the_called_party_once(rig: Rig) -> None:
     number = await rig.lab.number(behaviour="tone", tone_hz=700)
     await rig.lab.fault(1, "answer_lost")
@@ -675,3 +721,19 @@ async def test_a_new_controller_finds_no_unanswered_call_and_all_answered_ones(r
     speaking.again("BYE")
     await rig.part(2)
     assert speaking.answer_to("BYE")
+
+
+async def test_a_call_whose_bye_nobody_answers_is_over_all_the_same(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The controller is down: the network released the call, so that its part and its channel wait for nobody."""
+    number = await rig.lab.number(behaviour="tone", tone_hz=700, hang_up_after_s=0.5)
+    dialog = rig.call(number)
+    assert await rig.final(dialog) == 200
+    heard: list[bytes] = []
+    monkeypatch.setattr(Controller, "datagram_received", lambda _self, data, _addr: heard.append(data))
+    part = await rig.part()
+    assert (part.cause, part.side, part.estimated) == (16, "called", False)
+    assert rig.state() is S.READY
+    assert abs(part.talk_ms - (await rig.lab.last_call())["talk_ms"]) < 100
+    await until(lambda: any(data.startswith(b"BYE") for data in heard), "BYE")
+    monkeypatch.undo()
+    await until(lambda: dialog.request("BYE"), "its repetition is answered", 10)

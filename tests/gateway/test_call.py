@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -676,3 +677,16 @@ async def test_a_call_that_the_last_run_left_is_hung_up_and_told_to_the_journal(
     assert held
     assert held.state is Progress.INCOMING
     assert rig.driver.told == ["hang up 16"]
+
+
+@pytest.mark.parametrize("jump_s", [3600, -3600])
+async def test_a_wall_clock_that_jumps_in_a_call_is_not_in_its_record(rig: Rig, jump_s: int) -> None:
+    """Else an hour is billed that nobody spoke, or the end lies before the answer."""
+    await rig.up()
+    rig.clock.now += 30
+    rig.clock.set_s = jump_s
+    rig.driver.now(Progress.RELEASED)
+    part = await rig.part()
+    assert part.connected
+    assert part.talk_ms == 30_000
+    assert part.released - part.connected == timedelta(seconds=30)

@@ -188,3 +188,16 @@ async def test_a_full_disk_refuses_attempts_and_keeps_facts_in_memory_until_ther
     again = await opened(tmp_path)
     assert await attempts_waiting(again) == ["", "a1", ""]
     await again.close()
+
+
+@pytest.mark.parametrize("jump_s", [3600, -3600])
+async def test_a_wall_clock_that_jumps_lets_no_attempt_be_dialled_twice(tmp_path: Path, jump_s: int) -> None:
+    clock = HandClock()
+    outbox = await opened(tmp_path, clock)
+    assert await outbox.remember("x")
+    clock.set_s = jump_s
+    assert not await outbox.remember("x")
+    await outbox.close()
+    outbox = await opened(tmp_path, clock)
+    assert not await outbox.remember("x")
+    await outbox.close()

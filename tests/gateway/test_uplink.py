@@ -1,6 +1,7 @@
 """The box's side of MQTT over the broker in memory."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from pathlib import Path
@@ -244,3 +245,36 @@ async def test_a_restart_of_the_controller_is_told_once_and_with_the_moment_of_i
     await rig.centre.time(boot="c3")
     await until(lambda: len(told) == 2, "next successor")
     assert told == [140.0, None]
+
+
+@pytest.mark.parametrize("jump_s", [3600, -3600])
+async def test_a_wall_clock_that_jumps_an_hour_changes_no_deadline(rig: Rig, jump_s: int) -> None:
+    """Else a box whose clock was set would refuse every command, or obey one of an hour ago."""
+    await rig.centre.time()
+    await until(lambda: rig.uplink.offset is not None, "offset")
+    rig.clock.set_s = jump_s
+    assert (await rig.centre.command("hang-up", id_="in time")).ok
+    assert "deadline" in (await rig.centre.command("hang-up", id_="too late", late_s=-1)).error
+    assert rig.uplink.offset_ms == -1000 * jump_s, "facts from now on carry the new difference"
+    await rig.centre.time()
+    await until(lambda: rig.centre.statuses[-1].clock_offset_ms == -1000 * jump_s, "the status tells")
+
+
+async def test_messages_of_the_next_release_are_read_as_far_as_they_are_known(rig: Rig) -> None:
+    """Boxes and controller may differ by one release while a rack is upgraded."""
+    await rig.centre.time()
+    await until(lambda: rig.uplink.offset is not None, "offset")
+    command = Command(
+        id="new", action="hang-up", actor="test", deadline=NOON + timedelta(seconds=5), reply_to=topics.reply("me")
+    )
+    wider = json.loads(command.encode()) | {"priority": "high", "args": {"channel": 1, "gently": True}}
+    await rig.centre.bus.publish(topics.box_command("lab-01"), json.dumps(wider).encode())
+    await until(lambda: rig.centre.replies, "reply")
+    assert rig.centre.replies[-1].ok
+    await rig.centre.bus.publish(
+        topics.box_command("lab-01"), json.dumps(wider | {"v": 2, "id": "other"}).encode()
+    )
+    await until(lambda: len(rig.centre.replies) == 2, "refusal")
+    refusal = rig.centre.replies[-1]
+    assert (refusal.id, refusal.ok) == ("other", False)
+    assert "version 2" in refusal.error

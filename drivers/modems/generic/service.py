@@ -105,6 +105,10 @@ class ServedDriver(ModemDriver):
         return self._chat.timeouts
 
     @property
+    def resyncs(self) -> tuple[int, int]:
+        return self._chat.resyncs, self._chat.resyncs_failed
+
+    @property
     @abstractmethod
     def _setting_up(self) -> bool:
         """A call is being set up or answered: the port must stay free."""
