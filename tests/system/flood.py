@@ -1,7 +1,7 @@
 """A flood from one address, as a process of its own: `python flood.py TARGET SOURCE PER_SECOND SECONDS KIND`.
 
 Prints one JSON line at the end: packets sent, answers by status, answers without Retry-After among the 503s, and how
-many final answers came twice though the first had its ACK. KIND is `garbage` (all sorts, nothing acknowledged) or
+many 503s came twice though each request is sent once. KIND is `garbage` (all sorts, nothing acknowledged) or
 `calls` (right INVITEs, each final answer acknowledged).
 """
 
@@ -88,7 +88,7 @@ class Flood:
             if acknowledge and found:
                 tag = re.search(r"(?im)^to:.*(;tag=[^;\r\n]+)", text)
                 self.put(self.request("ACK", int(found.group(1)), to_tag=tag.group(1) if tag else ""))
-                self.twice += found.group(1) in self.ended
+                self.twice += status == "503" and found.group(1) in self.ended
                 self.ended.add(found.group(1))
 
 

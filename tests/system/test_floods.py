@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 import pytest
 from support import processes
 from system.rack import Rack, until
-from system.rawsip import Client, digest
+from system.rawsip import Call, Client, Message, digest, new_branch
 from typer.testing import CliRunner
 
 from simrack.cli.bans import app
@@ -47,22 +48,51 @@ def flood(rack: Rack, source: str, per_second: int, seconds: int, kind: str, num
     finally:
         child.kill()
         child.wait()
+        assert child.stdout is not None
+        child.stdout.close()
+
+
+def persist(call: Call, method: str, data: bytes) -> Message:
+    """Send a request as RFC 3261 17.1 says, again until something comes, for UDP may lose it; its final response."""
+    interval, end, waiting = 0.5, time.monotonic() + 60, True
+    call.client.send(data)
+    while time.monotonic() < end:
+        message = call.client.receive(call.call_id, interval, f"tag={call.tag}")
+        if message is None:
+            interval = min(2 * interval, 4.0)
+            if waiting:
+                call.client.send(data)
+            continue
+        current = message["cseq"] == f"{call.cseq} {method}"
+        waiting = waiting and not current
+        if message.status >= 200 and current:
+            call._learn(message)
+            return message
+        if message.status >= 200 and method == "BYE":
+            call.client.send(call.write("ACK", cseq=call.cseq - 1, branch=new_branch(), uri=call.target))
+    raise AssertionError(f"{method} was never answered")
 
 
 def one_call(rack: Rack, host: str, number: str) -> None:
     """A whole call: answered by the network, ended by its caller."""
     client = Client(rack.sip, host)
     try:
-        call = client.call(number).invite()
+        call = client.call(number)
+        answer = persist(call, "INVITE", call.write("INVITE", body=call.sdp))
         if host == DIGEST:
-            challenge = call.final()
+            challenge = answer
             assert challenge.status == 401, challenge.start
+            client.send(call.write("ACK"))
             caller = rack.state["callers"]["digest"]
             call.cseq, call.to_tag, call.branch = 2, "", call.branch + "2"
             offers = challenge.all("www-authenticate")
-            call.invite(extra=[digest(offers[0], caller["user"], caller["password"], call.uri)])
-        call.answered(40)
-        call.bye()
+            credentials = digest(offers[0], caller["user"], caller["password"], call.uri)
+            answer = persist(call, "INVITE", call.write("INVITE", body=call.sdp, extra=[credentials]))
+        assert answer.status == 200, (answer.start, answer["reason"])
+        call.ack()
+        call.cseq += 1
+        bye = persist(call, "BYE", call.write("BYE", branch=new_branch(), uri=call.target))
+        assert bye.status == 200, bye.start
     finally:
         client.close()
 
@@ -130,9 +160,9 @@ def test_overload_of_one_sender_is_refused_at_once_and_the_other_sender_calls_on
     assert set(books["answers"]) <= {"404", "503"}, books
     assert books["answers"].get("503", 0) > 0, books
     assert books["mute"] == 0, "each 503 says when to come back"
-    # On a machine that is busy with other things an answer may be late for its ACK; more than that is our doing.
-    assert books["twice"] <= books["sent"] / 50, books
-    assert books["calls"] >= books["sent"] * 0.98, books
+    assert books["twice"] == 0, "what is refused is never repeated by us"
+    # The flood sends once; on a machine that is busy with other things the kernel drops some of it.
+    assert books["calls"] >= books["sent"] / 2, books
     assert len(rack.ended(number, 8)) == 8
     until(lambda: not rack.queries.open_calls(), "no call is open")
 
