@@ -41,7 +41,12 @@ class SimBroker:
     slow: bool = False
     doubles: float = 0.0
     watch: Callable[[str, str, bytes], None] = lambda _client, _topic, _payload: None
-    _last: dict[tuple[str, str], float] = field(default_factory=dict)
+    _last: dict[tuple[str, str, str], float] = field(default_factory=dict)
+
+    def slot(self, way: tuple[str, str, str]) -> float:
+        """When a message arrives that goes now from a client, to a client, under a topic: not before the one ahead."""
+        at = self._last[way] = max(self.loop.time() + self.delay(), self._last.get(way, 0.0) + 1e-6)
+        return at
 
     def delay(self) -> float:
         """One way."""
@@ -119,9 +124,7 @@ class SimBroker:
 
     def send(self, bus: "SimBus", topic: str, payload: bytes) -> None:
         """Deliver one message; within a topic in order."""
-        at = self.loop.time() + self.delay()
-        at = max(at, self._last.get((bus.client, topic), 0.0) + 1e-6)
-        self._last[bus.client, topic] = at
+        at = self.slot(("", bus.client, topic))
         self.loop.call_at(at, bus.arrive, bus.session, topic, payload, context=self.loop.world)
 
     def tidy(self) -> None:
@@ -191,8 +194,8 @@ class SimBus:
         future = self._loop.create_future()
         self._acks[number] = future
         if not self.stalled:
-            self._broker.loop.call_later(
-                self._broker.delay(), self._taken, self.session, number, topic, payload, retain,
+            self._loop.call_at(
+                self._broker.slot((self.client, "", topic)), self._taken, self.session, number, topic, payload, retain,
                 context=self._loop.world,
             )  # fmt: skip
         try:

@@ -181,7 +181,7 @@ class Judge:
         """An answered call that the rack itself ends must have been ended by somebody, or its box has gone."""
         call = self.calls.get(row.number)
         begun = row.answered or row.setup
-        if call is None or call.releasing or call.vanished or call.cancelled or call.ended_at is not None:
+        if call is None or call.releasing or call.vanished or call.cancelled or call.by in ("sender", "nobody"):
             return
         box, controller = self.world.boxes[row.seat[0]], self.world.controller
         if self._touched(box.gaps, row.setup) or self._touched(box.frozen, row.setup):
