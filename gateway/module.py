@@ -240,6 +240,9 @@ class Module:
         """Wait, and do what the ladder says, once; whether it helped shows at the next start of the module."""
         able = self.tools.hands.able(self.row)
         if await self._port() is None:
+            if self.channel.state is S.FAULT:
+                # Its audio port was missed first, and that may have been all.
+                self.channel.gone(S.ABSENT, f"no module at {self.row.at or self.row.usb}")
             await self._await_return(able & {Rung.POWER})
             return
         step = next_step(self._tried, able)

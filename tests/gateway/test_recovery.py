@@ -143,8 +143,7 @@ async def test_a_hung_module_comes_back_by_the_weakest_rung_that_cures_it(
 async def test_a_module_that_vanished_for_good_gets_its_power_switched(rig: Rig) -> None:
     """EC25 after a warm boot: not on the bus, and only cold power brings it back."""
     await rig.lab.fault(1, "drop", cure="power")
-    await until(lambda: rig.module.channel.state is S.ABSENT, "absent", 20)
-    await until(lambda: rig.module.cured["power"], "cured by power", 30)
+    await until(lambda: rig.module.cured["power"], "cured by power", 40)
     await rig.is_ready()
     assert rig.module.tries["usb"] == rig.module.tries["reset"] == 0
 
