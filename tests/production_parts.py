@@ -208,6 +208,12 @@ class PostgresDatabase:
         self.on.drop(self.name)
 
 
+class Reachable(Protocol):
+    """Something that has a broker's URL for a user."""
+
+    def url(self, user: str = "tester") -> str: ...
+
+
 class Broker(Protocol):
     """A broker that knows the users of `BOXES` and of the centre."""
 
@@ -406,7 +412,7 @@ def as_owner(url: str) -> str:
 class RealBroker:
     """`MemoryBroker`'s face before Mosquitto: buses of the session's broker, and what it retains."""
 
-    def __init__(self, broker: Broker) -> None:
+    def __init__(self, broker: Reachable) -> None:
         self._broker = broker
         self.retained: dict[str, bytes] = {}
         self._watching: asyncio.Task[None] | None = None

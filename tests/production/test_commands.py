@@ -6,8 +6,10 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
+import paho.mqtt.client as mqtt
 import psycopg
 import pytest
+from paho.mqtt.enums import CallbackAPIVersion
 from production_parts import PASSWORDS, TEMPLATE, Mosquitto, Postgres, accepts, as_user, free_port, wait_for
 from sqlalchemy.engine import make_url
 from typer.testing import CliRunner
@@ -78,9 +80,7 @@ def test_debians_own_settings_take_our_files_in(mosquitto: Mosquitto, tmp_path_f
 
 def told(port: int, user: str | None, word: str | None) -> int:
     """The broker's answer to a connect (MQTT 3.1.1, 3.2.2.3)."""
-    import paho.mqtt.client as mqtt
-
-    client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv311)
+    client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv311)
     if user is not None:
         client.username_pw_set(user, word)
     answers: list[int] = []

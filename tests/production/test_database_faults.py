@@ -6,6 +6,7 @@ progress end and have their record once the database is back, nothing is written
 
 import asyncio
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
+import aiohttp
 import psycopg
 import pytest
 from controller_sim import until
@@ -209,3 +211,43 @@ async def test_calls_when_the_server_fails(tmp_path: Path, postgres: Postgres, f
     """A fault of the database server costs the calls that come during it, and no record."""
     url_at(tmp_path / "simrack.db")
     await hurt(tmp_path, fault)
+
+
+@pytest.mark.stack
+async def test_the_time_of_each_transaction_is_on_the_metrics_page(tmp_path: Path) -> None:
+    """A writer that slows down would be noticed only when calls are refused."""
+    async with world(tmp_path) as on:
+        call, at_box = await talking(on)
+        call.again("BYE")
+        await until(lambda: at_box.request("BYE"))
+        await on.box.tell(at_box, talk_ms=1)
+        await on.record(1)
+        async with aiohttp.ClientSession() as web, web.get(on.metrics) as answer:
+            page = await answer.text()
+    counted = re.search(r"^simrack_store_transaction_seconds_count (\d+)", page, re.MULTILINE)
+    assert counted is not None
+    assert int(counted[1]) >= 3, "an open call, its dialogs, its record"
+
+
+async def test_a_file_that_is_damaged_while_calls_come_refuses_them(tmp_path: Path) -> None:
+    """Nobody is answered for whom no record can be kept; the next start sets the file aside and says so."""
+    async with world(tmp_path) as on:
+        alarms = Told(on)
+        await asyncio.to_thread(damage, tmp_path / "simrack.db")
+        refused = on.invite()
+        await in_time(lambda: refused.final, "an answer")
+        assert refused.final is not None
+        assert refused.final.status == 503
+        await in_time(lambda: alarms.critical, "an alarm")
+    async with world(tmp_path) as on:
+        await on.alarm("store-damaged")
+        assert await on.final(on.invite("+4930123456")) == 404
+
+
+def damage(path: Path) -> None:
+    """Overwrite everything but the first page's head, in the file and in its log."""
+    for name in (path, path.with_name(path.name + "-wal")):
+        with name.open("r+b") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(100)
+            file.write(b"\xa5" * max(0, size - 100))
