@@ -262,7 +262,8 @@ async def test_a_half_written_version_is_never_in_force(
     batches = iter(range(100))
 
     def die(*args: Any, **rows: Any) -> None:
-        if next(batches) == 8:
+        # The writer does a job that failed once more, apart from its neighbours.
+        if next(batches) >= 8:
             raise ZeroDivisionError
 
     with monkeypatch.context() as broken:
