@@ -43,11 +43,9 @@ from sippy.SipHeader import SipHeader
 from sippy.SipRequest import SipRequest
 from sippy.SipResponse import SipResponse
 from sippy.SipTransactionManager import (
-    RINGING,
     TERMINATED,
     SipTMRetransmitO,
     SipTransaction,
-    SipTransactionManager,
 )
 from sippy.SipURL import SipURL
 from sippy.Time.MonoTime import MonoTime
@@ -79,6 +77,7 @@ from simrack.sip.legs import DialogIds, Headers
 from simrack.sip.ports import Address, Front, Sink
 from simrack.sip.replies import MAX_REPLY, Replies
 from simrack.sip.screen import ALLOW, Packet, Refusal, reply, screen, tag_of
+from simrack.sip.transactions import Transactions
 from simrack.sip.udp import AioUdp, OneSocket, Quiet
 from simrack.wire.ports import Ids
 
@@ -87,9 +86,9 @@ log = structlog.get_logger(__name__)
 LIBRARY_VERSION = "2.5.0"
 INSTALLED_VERSION = metadata.version("sippy")
 TICK_S = 0.02  # the library's shortest timer is T1 = 0.5 s: 4 % of it
-T2_S = 4.0  # RFC 3261 17.1.2.2: longest interval between retransmissions
+TURNS_TO_PASS_ON = 6  # of the loop; the owner of a leg needs three to pass its end on to the other side
 
-class Manager(SipTransactionManager):
+class Manager(Transactions):
     """Transactions of the library behind a front door of our own."""
 
     model_udp_server = (AioUdp, Udp_server_opts)
@@ -254,42 +253,6 @@ class Manager(SipTransactionManager):
         response.appendHeaders(headers_of(refusal.extra))
         self.sendResponse(response, transaction)
 
-    def newTransaction(self, msg: SipRequest, *args: Any, **kwargs: Any) -> SipTransaction:
-        """Everything goes by UDP, whatever the peer's URI says in whichever case (faults 2 and 9)."""
-        msg.setTarget((msg.getTarget()[0], "udp"))
-        return super().newTransaction(msg, *args, **kwargs)
-
-    def cancelTransaction(
-        self, t: SipTransaction, extra_headers: Sequence[SipHeader] | None = None
-    ) -> None:
-        """The library forgets a CANCEL's headers when it must wait for the first provisional response."""
-        if t.cancel is None:
-            return
-        if extra_headers and t.state is not RINGING:
-            t.cancel.appendHeaders(extra_headers)
-            extra_headers = None
-        super().cancelTransaction(t, extra_headers)
-
-    def timerA(self, t: SipTransaction) -> None:
-        """Fault 7: the library doubles without end; only a client's INVITE may (RFC 3261 17.1.1.2, 13.3.1.4)."""
-        super().timerA(t)
-        if t.tout > T2_S and not (t.method == "INVITE" and t.tid in self.tclient):
-            t.teA.cancel()
-            t.tout = T2_S
-            t.teA = manager_module.Timeout(self.timerA, T2_S, 1, t)
-
-    def timerD(self, t: SipTransaction) -> None:
-        """A second INVITE with the first one's CSeq and tags takes its place in the library's table (fault 10)."""
-        other = self.tserver.get(t.tid)
-        self.tserver[t.tid] = t
-        super().timerD(t)
-        if other is not None and other is not t:
-            self.tserver[other.tid] = other
-
-    def timerG(self, t: SipTransaction) -> None:
-        t.teG = None
-        log.error("an answer with an offer was never acknowledged by us", tid=t.tid)
-
 
 class Inbound:
     """A new INVITE in the hands of the application; nothing has been sent (fault 8)."""
@@ -358,7 +321,7 @@ class Agent(UA):
         self._manager, self._sink = manager, sink
         self._last: Packet | None = None
         self._unacked: SipTransaction | None = None
-        self._established = self._answering_offer = self._adopted = False
+        self._established = self._answering_offer = self._adopted = self._parting = False
         self._bye_later: Sequence[SipHeader] | None = None
         self._offered: MsgBody | None = None
 
@@ -514,10 +477,14 @@ class Agent(UA):
         if self.state is None:
             self._unacked, self._answering_offer = sip_t, req.packet.sdp is None
             return super().recvRequest(req, sip_t)
+        if method == "BYE" and self._parting:
+            return None  # its repeat, read before the answer went out
         if not self._fresh(req):
             return self._response(req, 500, "Server Internal Error", (("Retry-After", "1"),)), None, None
         if method == "INVITE" and self.isConnected():
             return self._reinvite(req, sip_t)
+        if method == "BYE" and isinstance(self.state, UaStateConnected):
+            return self._bye(req, sip_t.checksum)
         if method == "BYE" and (self.isConnected() or method in self.state.recv_request_handlers):
             self._stop_answering()
             return super().recvRequest(req, sip_t)
@@ -588,6 +555,23 @@ class Agent(UA):
     def _fresh(self, req: SipRequest) -> bool:
         number = req.getHFBody("cseq").getCSeqNum()
         return self.rCSeq is None or number > self.rCSeq
+
+    def _bye(self, req: Incoming, checksum: bytes) -> None:
+        """Pass a BYE on before it is answered: who dies in between is asked again, and the other side not forgotten."""
+        self._stop_answering()
+        self.rCSeq = req.getHFBody("cseq").getCSeqNum()
+        self.changeState((UaStateDisconnected,))
+        self._sink.released(req.packet)
+        self._parting = True
+        self._say_goodbye(self._response(req, 200, "OK"), checksum, TURNS_TO_PASS_ON)
+
+    def _say_goodbye(self, answer: SipResponse, checksum: bytes, turns: int) -> None:
+        if turns:
+            asyncio.get_running_loop().call_soon(self._say_goodbye, answer, checksum, turns - 1)
+            return
+        self._parting = False
+        if self._manager.l1rcache is not None:
+            self._manager.transmitMsg(self._manager.server, answer, answer.getHFBody("via").getTAddr(), checksum)
 
     def _plain(self, req: Incoming) -> SipResponse:
         method = req.getMethod()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 
 import pytest
@@ -428,3 +429,38 @@ async def test_stop_gives_each_leg_its_last_event(rig: Rig, peer: Peer) -> None:
     assert await event(leg) == Disconnected(41, "stack stopped", "local")
     assert await event(fresh) == Failed(503, 41, "stack stopped", "local")
     await until(lambda: rig.stack.legs == 0)
+
+
+async def test_bye_is_passed_on_before_it_is_answered(
+    rig: Rig, peer: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed in between, the caller asks again; the other way round its far end would speak to nobody, and cost."""
+    leg, call, _ = await answered(rig, peer)
+    far = await Peer.open(rig.stack.address)
+    out = rig.dial(far)
+    far.reply(await far.request("INVITE"), 200, body=SDP)
+    assert isinstance(await event(out), Connected)
+    order: list[str] = []
+
+    async def pass_on() -> None:
+        while not isinstance(await leg.events.get(), Disconnected):
+            pass
+        out.hang_up(16)
+        order.append("passed on")
+
+    relay = asyncio.create_task(pass_on())
+    send = rig.stack._engine.manager.server.send_to
+
+    def watched(data: str | bytes, address: tuple[str, int], delayed: bool = False) -> None:
+        order.append(str(data).split("\r")[0])
+        send(data, address, delayed)
+
+    monkeypatch.setattr(rig.stack._engine.manager.server, "send_to", watched)
+    number = peer.within("BYE", call)
+    peer.send(peer.build("BYE", call, branch="z9hG4bK-again", cseq=number))
+    await peer.status(200, "BYE")
+    await relay
+    assert order[0].startswith("BYE ")
+    assert order.index("passed on") < order.index("SIP/2.0 200 OK")
+    assert not peer.count("SIP/2.0 500"), "a repeat that was read in the same turn"
+    far.close()
