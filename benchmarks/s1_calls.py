@@ -274,8 +274,8 @@ def figure_of(steady: Run, bursts: list[Run], overload: Run, holding: Run, libra
 
 
 LIMITED_BY = (
-    "Python: the SIP library takes two fifths of a call's CPU (it parses and prints each message header by header), "
-    "the database's writer a fifth, MQTT and the loop a fifth, routing a tenth"
+    "Python: SIP takes a third of a call's CPU (the library parses and prints each message header by header), "
+    "the database's writer a quarter, MQTT a tenth, routing a tenth, tasks and the call's own logic the rest"
 )
 
 
