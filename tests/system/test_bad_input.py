@@ -75,11 +75,11 @@ def only(rack: Rack, number: str) -> RecordRow:
     return rows[0]
 
 
-def agrees(rack: Rack, number: str) -> RecordRow:
+def agrees(rack: Rack, number: str, *, estimated: bool = False) -> RecordRow:
     """One call, one record, one row in the network's books, the same talk time in both."""
     row, calls = only(rack, number), rack.ended(number)
     assert len(calls) == 1
-    assert not row.estimated
+    assert row.estimated is estimated
     assert abs(row.talk_network_ms - calls[0]["talk_ms"]) <= LEEWAY_MS, (row, calls)
     return row
 
@@ -544,7 +544,8 @@ def test_module_fails_in_a_call(rack: Rack, trunk: Client, fault: dict[str, Any]
     message = call.ended()
     assert message.cause == cause
     assert str(rack.folder) not in message["reason"]
-    row = agrees(rack, number)
+    # A module that was lost may have held its call for longer than the box can tell.
+    row = agrees(rack, number, estimated=fault["fault"] == "drop")
     assert (row.outcome, row.cause, row.side) == ("answered", cause, side)
 
 
