@@ -16,13 +16,12 @@ PEAK = 10_000.0
 DIP_AT, DIP = 4000, 480  # samples: middle within the second, length
 DEPTH = 0.5
 #: Share of the tone's height by which a sample must break the recurrence. G.711 breaks it by a twentieth, a blend of 5 ms
-#: between two pieces of opposite phase by a fifth; a sample left out of a tone of 700 Hz by half.
-CLICK = 0.25
+#: between two pieces of opposite phase by an eighth; a sample left out of a tone of 700 Hz by half.
+CLICK = 0.2
 #: What is carried over from one look to the next: a whole dip.
 TAIL = 2 * DIP
-#: Half a turn is left over after 20 ms, so that a frame that is said twice or left out can't join by chance. Above 2.1 kHz
-#: a made-up packet begins with an offset that no ear hears and the recurrence does (docs/voice.md, Not there yet).
-TONES = tuple(hz for hz in range(310, 2100, 10) if hz % 50 in (20, 30))
+#: Half a turn is left over after 20 ms, so that a frame that is said twice or left out can't join by chance.
+TONES = tuple(hz for hz in range(310, 2500, 10) if hz % 50 in (20, 30))
 Samples = NDArray[np.float64]
 
 
