@@ -125,6 +125,7 @@ class Rules:
 
     hit: frozenset[str] = frozenset()
     guesses: int = 0
+    leeway_ms: int = LEEWAY_MS
     ordered: bool = True  # the times of reception tell the order of facts: not when the wall clock was set
 
 
@@ -204,7 +205,7 @@ def _equal(call: Seen, legs: Sequence[Leg], record: Record, rules: Rules, found:
         found.add("outcome", f"its caller was answered, the record says {record.outcome}: {call.told}")
     if record.estimated:
         return
-    if abs(talk - record.talk_ms) > LEEWAY_MS:
+    if abs(talk - record.talk_ms) > rules.leeway_ms:
         found.add("talk", f"network {talk} ms, record {record.talk_ms} ms: {call.told}, marks {record.marks}")
     if bool(connected) != (record.outcome == "answered"):
         found.add("outcome", f"network answered {len(connected)} legs, record {record.outcome}: {call.told}")

@@ -39,7 +39,7 @@ async def rounds(floor: Floor, kinds: tuple[str, ...], seed: int, each: int, pat
     results: list[Result] = []
     try:
         for kind in kinds:
-            results.append(await run_round(floor, engine, Kill.draw(kind, dice, floor.size.boxes), each, patience))
+            results.append(await run_round(floor, engine, Kill.draw(kind, dice, floor.size.boxes), each, patience=patience))
             # The histogram of phases is what a reader of the run wants to see (pytest -s).
             sys.stdout.write(results[-1].line() + "\n")
     finally:
