@@ -56,9 +56,9 @@ def close_left_over(connection: Connection, run: str, now: datetime, keep: froze
 
 
 def lost_calls(connection: Connection, since: datetime) -> frozenset[str]:
-    """Calls that were closed as lost before any attempt was known of: a box may still have a part of them."""
+    """Calls that were closed as lost without a word of an answer: a box may still have a part of them."""
     columns = t.cdr.c
-    unknown = columns.estimated & (columns.attempts == 0) & (columns.cause == LOST_CAUSE)
+    unknown = columns.estimated & (columns.outcome == "failed") & (columns.cause == LOST_CAUSE)
     return frozenset(connection.execute(select(columns.call).where(unknown & (columns.ended >= since))).scalars())
 
 
@@ -91,6 +91,9 @@ def _claim(connection: Connection, call: str, box: str, part: CallPart) -> None:
         record |= {"outcome": "answered", "answered": part.connected}
     connection.execute(update(t.cdr).where(partitions.record_of(connection, call)).values(**record))
     jobs.complete(connection, call, part)
+    if part.connected is None:
+        # Another attempt may have followed this one, whose part is still to come.
+        connection.execute(update(t.cdr).where(partitions.record_of(connection, call)).values(estimated=True))
 
 
 def _left(connection: Connection, row: Row[Any]) -> LeftCall:
