@@ -272,7 +272,7 @@ def one_lock_for_all() -> AbstractContextManager[Any]:
     async def hook(self: Any, cause: int) -> None:
         lock = locks.setdefault(f"{self.line.channel.box} {id(self.tools)}", asyncio.Lock())
         async with lock:
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(5.0)
             await real(self, cause)
 
     return _swap(LiveCall, "_put_on_hook", hook)
