@@ -18,6 +18,7 @@ from sippy.Udp_server import Udp_server_opts
 from simrack.sip import engine
 from simrack.sip.ports import Address, Arrival
 from simrack.sip.screen import Packet, Refusal
+from simrack.sip.udp import Quiet
 
 FORGET_EVERY = 200  # inputs; timers that never run would fill the memory
 LARGEST = 16 * 1024
@@ -128,7 +129,7 @@ class DoorTarget:
         ED2.tlisteners, ED2.twasted = [], 0
         manager_type: Any = type("Fuzzed", (engine.Manager,), {"model_udp_server": (NoUdp, Udp_server_opts)})
         config: dict[str, Any] = {
-            "_sip_address": "192.0.2.1", "_sip_port": 5060, "_sip_logger": engine._Quiet(), "user_agent": "t",
+            "_sip_address": "192.0.2.1", "_sip_port": 5060, "_sip_logger": Quiet(), "user_agent": "t",
         }  # fmt: skip
         self._manager = config["_sip_tm"] = manager_type(config, Front(), FixedIds())
 
