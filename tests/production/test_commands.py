@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,16 +13,18 @@ import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 from production_parts import PASSWORDS, TEMPLATE, Mosquitto, Postgres, accepts, as_user, free_port, wait_for
 from sqlalchemy.engine import make_url
-from typer.testing import CliRunner
 
-from simrack.cli.database import app
-from simrack.cli.main import build
 from simrack.controller.store import server
 from simrack.controller.store.rights import CONTROLLER, WEB
 from simrack.wire.ports import SystemClock
 
 pytestmark = pytest.mark.stack
-run = CliRunner().invoke
+
+
+def run(*argv: str) -> subprocess.CompletedProcess[str]:
+    """A command as a person types it."""
+    command = [sys.executable, "-P", "-m", "simrack.cli", *argv]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture
@@ -35,8 +38,8 @@ def fresh(postgres: Postgres) -> Iterator[Postgres]:
 def test_a_database_is_made_used_checked_and_mended(fresh: Postgres, tmp_path: Path) -> None:
     """The installation page's steps must work as they stand."""
     urls = tmp_path / "urls.toml"
-    made = run(app, ["create", "--admin", fresh.url("postgres"), "--name", "made", "--urls", str(urls), "--renew"])
-    assert made.exit_code == 0, made.output
+    made = run("database", "create", "--admin", fresh.url("postgres"), "--name", "made", "--urls", str(urls), "--renew")
+    assert made.returncode == 0, made.stderr
     assert urls.stat().st_mode & 0o077 == 0, "these are passwords"
     found = tomllib.loads(urls.read_text())
     for role in (CONTROLLER, WEB):
@@ -45,22 +48,22 @@ def test_a_database_is_made_used_checked_and_mended(fresh: Postgres, tmp_path: P
             host=str(url.query["host"]), dbname=url.database, user=url.username, password=url.password
         ) as connection:
             assert connection.execute("SELECT count(*) FROM cdr").fetchone() == (0,)
-    assert run(app, ["check", "--url", fresh.url("made")]).exit_code == 0
+    assert run("database", "check", "--url", fresh.url("made")).returncode == 0
     with psycopg.connect(fresh.plain("made"), autocommit=True) as connection:
         connection.execute(f"GRANT DELETE ON cdr TO {WEB}")
-    wrong = run(app, ["check", "--url", fresh.url("made")])
-    assert (wrong.exit_code, "simrack_web has DELETE on cdr" in wrong.output) == (1, True)
-    assert run(app, ["grant", "--url", found["simrack_owner"]]).exit_code == 0
-    assert run(app, ["migrate", "--url", fresh.url("made")]).exit_code == 0
-    assert run(app, ["check", "--url", found["simrack_owner"]]).exit_code == 0
+    wrong = run("database", "check", "--url", fresh.url("made"))
+    assert (wrong.returncode, "simrack_web has DELETE on cdr" in wrong.stderr) == (1, True)
+    assert run("database", "grant", "--url", found["simrack_owner"]).returncode == 0
+    assert run("database", "migrate", "--url", fresh.url("made")).returncode == 0
+    assert run("database", "check", "--url", found["simrack_owner"]).returncode == 0
 
 
 def test_debians_own_settings_take_our_files_in(mosquitto: Mosquitto, tmp_path_factory: pytest.TempPathFactory) -> None:
     """One line in /etc/mosquitto/mosquitto.conf is all; a stranger and a wrong password are turned away."""
     folder, port = mosquitto.folder / "again", free_port()
     folder.mkdir()
-    made = run(build(), ["mosquitto", "--folder", str(folder), "--listen", f"127.0.0.1:{port}", "--box", "hall-01"])
-    assert made.exit_code == 0, made.output
+    made = run("mosquitto", "--folder", str(folder), "--listen", f"127.0.0.1:{port}", "--box", "hall-01")
+    assert made.returncode == 0, made.stderr
     words = tomllib.loads((folder / "passwords.toml").read_text())
     assert set(words) == {"controller", "web", "cli", "hall-01"}
     main = folder / "main"
