@@ -79,13 +79,17 @@ class SimModule:
         self.hears: ModuleHears | None = None
         self.faults: list[tuple[float, float]] = []  # when it was hung or away, for the judge
         self.hung_at: list[float] = []
+        self._unsaid: list[tuple[str, int]] = []
 
     @property
     def busy(self) -> bool:
         return self.row is not None or self.ringing is not None
 
     def tell(self, what: str, cause: int = 0) -> None:
-        if self.hears is not None and self.present and not self.hung:
+        """Say something at the port; a firmware that hangs says it when it goes on."""
+        if self.present and self.hung:
+            self._unsaid.append((what, cause))
+        elif self.present and self.hears is not None:
             self.hears(what, cause)
 
     def dial(self, number: str) -> None:
@@ -105,6 +109,7 @@ class SimModule:
         """Unplugged: no power, no radio."""
         if self.present:
             self.present = False
+            self._unsaid.clear()
             self._begin_fault()
             for row in (self.row, self.ringing):
                 if row is not None:
@@ -116,6 +121,9 @@ class SimModule:
         if not self.present or self.hung:
             self.present, self.hung = True, False
             self._end_fault()
+            unsaid, self._unsaid = self._unsaid, []
+            for what, cause in unsaid:
+                self.tell(what, cause)
 
     def hang(self) -> None:
         """The firmware stops answering; the network does not notice."""
