@@ -56,16 +56,27 @@ def talk_rounded_up() -> None:
     LiveCall._part = rounded  # type: ignore[method-assign]
 
 
-def new_controller_ignored() -> None:
-    """A box goes on ringing for a controller that has forgotten the call."""
+def talks_not_resumed() -> None:
+    """A restarted controller closes all that it finds open, also what still speaks."""
+    from simrack.controller import app
+
+    app._goes_on = lambda left: False
+
+
+def strays_go_on() -> None:
+    """Boxes go on ringing for a controller that has forgotten the call, and it does not look what they carry."""
+    from simrack.controller.calls.strays import Strays
     from simrack.gateway.uplink import Uplink
 
     Uplink._met = lambda self, boot: None  # type: ignore[method-assign]
+    Strays.look = lambda self: []  # type: ignore[method-assign]
 
 
 BUGS: dict[str, Callable[[], None]] = {
     found.__name__.replace("_", "-"): found
-    for found in (open_row_skipped, record_doubled, acknowledged_before_stored, talk_rounded_up, new_controller_ignored)
+    for found in (
+        open_row_skipped, record_doubled, acknowledged_before_stored, talk_rounded_up, talks_not_resumed, strays_go_on,
+    )
 }
 
 
