@@ -182,7 +182,9 @@ def equals_network(
                 found.add("records", f"the network has {len(mine)} legs of {call.told}, and there is no record")
             continue
         _equal(call, mine, record, rules, found)
-        if record.estimated and mine and not any(leg.sim in rules.hit for leg in mine):
+        # A lost call that no part has called answered stays marked: another attempt may still be told of.
+        talked = any(leg.answered is not None for leg in mine) or record.outcome == "answered"
+        if record.estimated and talked and not any(leg.sim in rules.hit for leg in mine):
             guessed.append(record)
         parts = product.parts.get(record.call, 0)
         if parts < len(mine):
