@@ -267,7 +267,12 @@ class Box:
         """The controller was restarted: calls whose INVITE died with it go, those that it answered are adopted."""
         before = self.clock.monotonic() - OVERTAKEN_S
         calls = [module.current for module in self.modules.values() if module.current is not None]
-        orphans = [call for call in calls if call.invited_before(before) and not call.answered_before(gone_at)]
+        # A box that was cut off hears of the new controller late, and may have calls of it by then.
+        run = self._uplink.controller if self._uplink is not None else ""
+        orphans = [
+            call for call in calls
+            if call.invited_before(before) and not call.answered_before(gone_at) and not (run and call.ticket.run == run)
+        ]  # fmt: skip
         for call in orphans:
             call.feed(logic.Ordered(Cause.TEMPORARY_FAILURE, "the controller was restarted"))
         if orphans:

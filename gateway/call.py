@@ -98,6 +98,7 @@ class Ticket:
     hide: bool | None = None
     max_ring_s: float = 120.0
     max_call_s: float = 7200.0
+    run: str = ""  # the boot id of the controller that placed it, where it says so
 
 
 @dataclass(slots=True)

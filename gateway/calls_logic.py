@@ -428,6 +428,7 @@ class CallRequest:
     early_media: EarlyMedia
     max_ring_s: int
     max_call_s: int
+    run: str = ""  # the controller's boot id, so that a box knows whose call it carries
 
 
 def read_request(invite: Invite, *, max_ring_s: int, max_call_s: int) -> CallRequest:
@@ -452,6 +453,7 @@ def read_request(invite: Invite, *, max_ring_s: int, max_call_s: int) -> CallReq
         early_media=_early(headers.get("x-simrack-early-media", "")),
         max_ring_s=_limit(headers.get("x-simrack-max-ring", ""), max_ring_s),
         max_call_s=_limit(headers.get("x-simrack-max-call", ""), max_call_s),
+        run=headers.get("x-simrack-run", "")[:64],
     )
 
 

@@ -90,8 +90,9 @@ class Switchboard:
     ) -> tuple[Module, LiveCall]:
         tools, module = self.tools, self._channel(request)
         ticket = Ticket(
-            request.call, request.attempt, request.number, request.hide, request.max_ring_s, request.max_call_s
-        )
+            request.call, request.attempt, request.number, request.hide, request.max_ring_s, request.max_call_s,
+            request.run,
+        )  # fmt: skip
         call = LiveCall(
             tools=tools,
             line=module,

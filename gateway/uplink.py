@@ -85,6 +85,7 @@ class Uplink:
     #: Called when the controller shows a boot that was never seen, other than the first, with the moment on the
     #: monotonic clock since which the one before was known to be gone (None: it was never said).
     on_new_controller: Callable[[float | None], None] = lambda _: None
+    controller: str = ""  # boot id of the controller that took another's place, as of `on_new_controller`
     heard: float = field(init=False)
     _stamp: Stamp = field(init=False)
     _started: float = field(init=False)
@@ -298,6 +299,7 @@ class Uplink:
         self._boots.add(boot)
         if not known and len(self._boots) > 1:
             log.info("the controller was restarted", box=self.me.box, boot=boot)
+            self.controller = boot
             self.on_new_controller(self._gone)
         self._gone = None
 

@@ -137,7 +137,9 @@ class Call(Conversation):
             return None
         on.fleet.load.seize(candidate.plan)
         self.history.ladder.add("controller", "box", f"INVITE {candidate.dial}", number)
-        dial = outcome.dial_of(self.id, name, candidate, self.history.presented, self._leg.request.sdp)
+        dial = outcome.dial_of(
+            self.id, name, candidate, self.history.presented, self._leg.request.sdp, on.stamp_boot
+        )
         begun_ms = self.history.ladder.ms()
         leg = on.dialler.dial(dial)
         attempt = Attempt(name, number, candidate, leg, on.clock.utc(), begun_ms)

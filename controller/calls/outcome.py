@@ -67,8 +67,10 @@ def all_taken() -> End:
     return End("failed", Cause.NO_CIRCUIT, "all channels busy", "rack", 503)
 
 
-def dial_of(call: str, attempt: str, candidate: Candidate, calling: str, sdp: bytes | None) -> Dial:
-    """The INVITE to a box (architecture: SIP box <-> controller)."""
+def dial_of(
+    call: str, attempt: str, candidate: Candidate, calling: str, sdp: bytes | None, run: str = ""
+) -> Dial:
+    """The INVITE to a box (architecture: SIP box <-> controller); `run` is this controller's boot id."""
     clir = "" if candidate.hide_number is None else "hide" if candidate.hide_number else "show"
     headers = {
         "X-Simrack-Call": call,
@@ -81,6 +83,8 @@ def dial_of(call: str, attempt: str, candidate: Candidate, calling: str, sdp: by
     }
     if clir:
         headers["X-Simrack-Clir"] = clir
+    if run:
+        headers["X-Simrack-Run"] = run
     return Dial(
         address=candidate.sip,
         called=candidate.dial,
