@@ -28,6 +28,12 @@ def test_planted_bug_is_found(bug: Planted, record_property: Callable[[str, obje
     pytest.fail(f"{bug.what}: not found in {len(SEEDS)} seeds")
 
 
+@pytest.mark.parametrize("seed", range(1, 9))
+def test_without_a_bug_nothing_is_found(seed: int) -> None:
+    """Else the bugs above would be found by something that is wrong anyway."""
+    assert simulate(seed, DAYS, stretches=STRETCHES).breach is None
+
+
 def test_five_bugs_are_planted_for_each_invariant() -> None:
     counts = Counter(bug.invariant for bug in PLANTED)
     assert set(counts) == {1, 4, 5, 6, 7, 8}
