@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -41,6 +42,10 @@ Wrap = Sequence[str]
 
 class NotReady(AssertionError):
     """A process did not come up."""
+
+
+class NotGone(AssertionError):
+    """A process did not end."""
 
 
 class Proc:
@@ -107,8 +112,11 @@ class Proc:
 
     async def gone(self, seconds: float = STOP_S) -> None:
         assert self.process is not None
-        async with asyncio.timeout(seconds):
-            await self.process.wait()
+        try:
+            async with asyncio.timeout(seconds):
+                await self.process.wait()
+        except TimeoutError:
+            raise NotGone(f"{self.name} was not gone within {seconds:g} s\n{self.tail()}") from None
         if self._reader is not None:
             self._reader.cancel()
             await asyncio.gather(self._reader, return_exceptions=True)
@@ -126,7 +134,7 @@ class Proc:
         self.send(signal.SIGTERM)
         try:
             await self.gone()
-        except TimeoutError:
+        except NotGone:
             await self.kill()
 
 
@@ -209,10 +217,18 @@ def write(folder: Path, name: str, document: dict[str, Any]) -> str:
     return str(path)
 
 
+#: Below what the kernel hands out by itself: a port that stays over a restart must not go to somebody else meanwhile.
+LASTING = range(22_000, 32_000)
+
+
 def free_port(kind: int, host: str = "127.0.0.1") -> int:
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody holds now, and that nobody gets by chance."""
+    for _ in range(1000):
+        port = random.choice(LASTING)
+        with socket.socket(socket.AF_INET, kind) as probe, contextlib.suppress(OSError):
+            probe.bind((host, port))
+            return port
+    raise NotReady("no free port")
 
 
 def free_ports(count: int) -> int:
