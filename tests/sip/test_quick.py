@@ -1,8 +1,11 @@
 """What replaces slow functions of the library says what the library says."""
 
+import time
 from typing import Any
 
 import sippy.SipURL
+import sippy.SipVia
+import sippy.Time.clock_dtime
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,6 +14,9 @@ from simrack.sip import quick
 SipURL: Any = sippy.SipURL.SipURL  # deeper than the stubs go
 # The library's own: the engine may have been opened, and others put in their place, by a test before.
 ORIGINAL = {name: SipURL.__dict__[name] for name in ("localStr", "getCopy")}
+SipVia: Any = sippy.SipVia.SipVia
+VIA_STR = SipVia.__dict__["localStr"]
+clocks: Any = sippy.Time.clock_dtime
 FIELDS = sorted(vars(SipURL(host="h")))
 LOCAL = (("192.0.2.1", 5070), "udp")
 WORDS = st.text("abc019+ %@-", min_size=1, max_size=6)
@@ -52,3 +58,29 @@ def test_a_copy_is_the_librarys_and_stands_alone(url: Any) -> None:
     mine.userparams.append("y")
     assert "x" not in url.other
     assert "y" not in url.userparams
+
+
+VIAS = st.sampled_from([
+    "SIP/2.0/UDP h", "SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bK1;rport", "SIP/2.0/TCP [2001:db8::1]:5070;received=h;lr",
+    "SIP/2.0/ws h;branch=b", None,
+])  # fmt: skip
+
+
+@given(VIAS, st.booleans(), st.sampled_from([None, LOCAL, (("192.0.2.1", 5060), "udp"), (("h", 5060), "ws"), (("h", 5060), "tcp")]))
+def test_a_via_is_written_as_the_library_writes_it(body: Any, parsed: bool, local: Any) -> None:
+    """A Via that reads otherwise sends the answers elsewhere."""
+    assert VIA_STR.__module__ == "sippy.SipVia", "taken before anything was put in its place"
+    via = SipVia(body)
+    if parsed and body is not None:
+        via.parse()
+    if via.parsed:
+        via.params["branch"] = "z9hG4bKx"
+    assert quick.via_str(via, local) == VIA_STR(via, local)
+
+
+def test_the_librarys_clocks_are_the_kernels() -> None:
+    """A timer by another clock would fire at another time."""
+    quick.install()
+    for clock in (clocks.CLOCK_REALTIME, clocks.CLOCK_MONOTONIC):
+        before, now, after = clocks.clock_getdtime(clock), time.clock_gettime(clock), clocks.clock_getdtime(clock)
+        assert before - 1e-6 <= now <= after + 1e-6

@@ -1,0 +1,4 @@
+CLOCK_REALTIME: int
+CLOCK_MONOTONIC: int
+
+def clock_getdtime(type: int) -> float: ...
