@@ -26,6 +26,7 @@ class Channel:
     message: type[Message]
     writer: str
     retained: bool
+    qos: int = 1
 
     @property
     def address(self) -> str:
@@ -46,7 +47,7 @@ CHANNELS = (
     Channel("boxCommand", topics.box_command, messages.Command, "controller", retained=False),
     Channel("controllerStatus", topics.controller_status, messages.ControllerStatus, "controller", retained=True),
     Channel("controllerTime", topics.controller_time, messages.ControllerTime, "controller", retained=False),
-    Channel("controllerCall", topics.controller_call, messages.LiveCall, "controller", retained=False),
+    Channel("controllerCall", topics.controller_call, messages.LiveCall, "controller", retained=False, qos=0),
     Channel("controllerAlarms", topics.controller_alarms, messages.AlarmSummary, "controller", retained=True),
     Channel("controllerConfig", topics.controller_config, messages.ConfigChanged, "controller", retained=True),
     Channel("controllerCommand", topics.controller_command, messages.Command, "web, CLI, API", retained=False),
@@ -62,7 +63,7 @@ def _channel(channel: Channel) -> dict[str, Any]:
         "messages": {name: {"$ref": f"#/components/messages/{name}"}},
         "parameters": {parameter: {} for parameter in channel.parameters},
         "bindings": {"mqtt": {}},
-        "x-simrack": {"writer": channel.writer, "retained": channel.retained, "qos": 1},
+        "x-simrack": {"writer": channel.writer, "retained": channel.retained, "qos": channel.qos},
     }
 
 

@@ -11,7 +11,7 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 from urllib.parse import unquote, urlsplit
 
 import aiomqtt
@@ -46,6 +46,9 @@ class Bus(Protocol):
 
     async def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
         """Publish at QoS 1 and wait for the broker's word. Raises `LinkDown` when there is no session."""
+
+    def tell(self, topic: str, payload: bytes) -> None:
+        """Publish at QoS 0 and wait for nothing: what nobody misses when the link is down."""
 
     def subscribe(self, pattern: str, handler: Handler) -> Callable[[], None]:
         """Hand every message under `pattern` to `handler`; returns its own undoing."""
@@ -137,6 +140,18 @@ def matches(pattern: str, topic: str) -> bool:
     return len(wanted) == len(have)
 
 
+class _Inbox(asyncio.Queue[aiomqtt.Message]):
+    """The client's queue of messages. With `straight` each is handled as it is read, without a task for it."""
+
+    straight: Callable[[aiomqtt.Message], None] | None = None
+
+    def put_nowait(self, item: aiomqtt.Message) -> None:
+        if self.straight is None:
+            super().put_nowait(item)
+        else:
+            self.straight(item)
+
+
 class MqttBus:
     """A session with a real broker that heals by itself."""
 
@@ -157,6 +172,7 @@ class MqttBus:
         self._client: aiomqtt.Client | None = None
         self._sending: set[asyncio.Future[None]] = set()
         self._changes: asyncio.Queue[tuple[str, bool]] = asyncio.Queue()
+        self._inbox = _Inbox()
 
     @property
     def connected(self) -> bool:
@@ -196,6 +212,11 @@ class MqttBus:
             self._sending.discard(sending)
             sending.cancel()
 
+    def tell(self, topic: str, payload: bytes) -> None:
+        if self._client is not None:
+            # aiomqtt knows no way but to wait: two tasks and two rounds of the loop for each message.
+            self._client._client.publish(topic, payload)
+
     async def run(self) -> None:
         failures = 0
         while True:
@@ -222,6 +243,7 @@ class MqttBus:
 
     def _connection(self) -> aiomqtt.Client:
         will = aiomqtt.Will(self._will[0], self._will[1], qos=1, retain=True) if self._will else None
+        inbox = self._inbox = _Inbox()
         return aiomqtt.Client(
             self._url.host,
             self._url.port,
@@ -233,6 +255,7 @@ class MqttBus:
             keepalive=self._keepalive_s,
             timeout=CALL_TIMEOUT_S,
             max_inflight_messages=ENOUGH_INFLIGHT,
+            queue_type=cast("type[_Inbox]", lambda **_size: inbox),
         )
 
     async def _session(self) -> None:
@@ -249,11 +272,22 @@ class MqttBus:
                 group.create_task(_tolerate_link_down(callback))
 
     async def _receive(self, client: aiomqtt.Client) -> None:
-        async for message in client.messages:
-            payload = message.payload
-            # paho always delivers octets; the other types of the annotation are for publishing.
-            data = bytes(payload) if isinstance(payload, bytes | bytearray) else str(payload or "").encode()
-            self._handlers.dispatch(message.topic.value, data)
+        """Handle what came while subscriptions were made, then each message as it is read."""
+        inbox = self._inbox
+        while not inbox.empty():
+            self._handle(inbox.get_nowait())
+        inbox.straight = self._handle
+        try:
+            async for message in client.messages:
+                self._handle(message)
+        finally:
+            inbox.straight = None
+
+    def _handle(self, message: aiomqtt.Message) -> None:
+        payload = message.payload
+        # paho always delivers octets; the other types of the annotation are for publishing.
+        data = bytes(payload) if isinstance(payload, bytes | bytearray) else str(payload or "").encode()
+        self._handlers.dispatch(message.topic.value, data)
 
     async def _keep_subscriptions(self, client: aiomqtt.Client) -> None:
         while True:
@@ -331,6 +365,10 @@ class MemoryBus:
         if not self._up:
             raise LinkDown("no session with the broker")
         self._broker.route(topic, payload, retain=retain)
+
+    def tell(self, topic: str, payload: bytes) -> None:
+        if self._up:
+            self._broker.route(topic, payload, retain=False)
 
     def deliver(self, topic: str, payload: bytes) -> None:
         asyncio.get_running_loop().call_soon(self._handlers.dispatch, topic, payload)

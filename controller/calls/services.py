@@ -4,19 +4,15 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Protocol
 
-import structlog
-
 from simrack.controller.alarms.voice import VoiceTroubles
 from simrack.controller.calls.metrics import Metrics
 from simrack.controller.calls.ports import CallStore, Dialler, Router
 from simrack.controller.fleet.state import Fleet
 from simrack.wire import topics
-from simrack.wire.errors import LinkDown
 from simrack.wire.messages import LiveCall
 from simrack.wire.mqtt import Bus
 from simrack.wire.ports import Clock, Ids
 
-log = structlog.get_logger(__name__)
 #: Live messages that wait for the broker; older ones are worthless to a page by then.
 MOST_WAITING = 2000
 #: A page is looked at by people: a tenth of a second is at once, and saves half of the messages of a call.
@@ -61,10 +57,7 @@ class Feed:
             self._told.clear()
             gathered, self._waiting = self._waiting, {}
             for live in gathered.values():
-                try:
-                    await self._bus.publish(topics.controller_call(live.call), live.encode())
-                except LinkDown:
-                    log.debug("live call not published", call=live.call)
+                self._bus.tell(topics.controller_call(live.call), live.encode())
 
 
 @dataclass(slots=True)

@@ -203,6 +203,18 @@ class SimBus:
         finally:
             self._acks.pop(number, None)
 
+    def tell(self, topic: str, payload: bytes) -> None:
+        """As the contract says: sent, and no word about it."""
+        if self.up and not self.stalled:
+            self._loop.call_at(
+                self._broker.slot((self.client, "", topic)), self._told, self.session, topic, payload,
+                context=self._loop.world,
+            )  # fmt: skip
+
+    def _told(self, session: int, topic: str, payload: bytes) -> None:
+        if session == self.session or self._broker.sessions.get(self.client) is self:
+            self._broker.route(self.client, topic, payload, retain=False)
+
     def _taken(self, session: int, number: int, topic: str, payload: bytes, retain: bool) -> None:
         # What reached the broker is published, whatever became of its sender meanwhile.
         if session != self.session and self._broker.sessions.get(self.client) is not self:

@@ -99,6 +99,19 @@ async def test_publish_without_session_says_link_down(world: World) -> None:
         await world.bus("nobody").publish("simrack/v1/test/a", b"x")
 
 
+async def test_what_is_told_without_waiting_arrives_in_order(world: World, run_tasks: Run) -> None:
+    """Pages would show a call as speaking that has ended."""
+    bus, inbox = world.bus("one"), Inbox()
+    bus.subscribe("simrack/v1/t/+", inbox)
+    await up(bus, run_tasks)
+    other = world.bus("two")
+    other.tell("simrack/v1/t/1", b"nobody misses it")  # no session yet
+    await up(other, run_tasks)
+    for number in range(200):
+        other.tell("simrack/v1/t/1", str(number).encode())
+    assert [(await inbox.next())[1] for _ in range(200)] == [str(number).encode() for number in range(200)]
+
+
 async def test_message_reaches_every_matching_handler(world: World, run_tasks: Run) -> None:
     bus, exact, wild = world.bus("one"), Inbox(), Inbox()
     bus.subscribe("simrack/v1/m/1", exact)
