@@ -18,6 +18,8 @@ OFFER = (
 HOLD = OFFER.replace(b"sendrecv", b"sendonly").replace(b"- 1 1", b"- 1 2")
 #: Whoever hears nothing but ringing gives up.
 PATIENCE_S = 150.0
+#: The rest of a call after its BYE: the box's leg, its part, the record.
+RELEASING_S = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,7 @@ class SenderCall:
     def phase(self) -> str:
         """For the histogram of kills."""
         if self.ended_at is not None:
-            return "over"
+            return "releasing" if self._loop.time() - self.ended_at < RELEASING_S else "over"
         if self.releasing:
             return "releasing"
         if self.answered_at is not None:

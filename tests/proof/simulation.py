@@ -67,7 +67,9 @@ def planted(made: Slice) -> None:
 
 def work(options: Options) -> Slice:
     made = Slice(counts=Counter())
-    planted(made)
+    if options.seed == 1:
+        # The first slice of a state of the code also shows that what it runs finds bugs.
+        planted(made)
     first = options.seed * SEEDS_PER_SLICE
     deadline = options.deadline
     with ThreadPoolExecutor(WORKERS) as pool:
