@@ -14,7 +14,6 @@ from simrack.controller import app
 from simrack.controller.calls import conversation, outcome, record, storing
 from simrack.controller.calls.call import Call
 from simrack.controller.calls.conversation import Conversation
-from simrack.controller.calls.desk import Desk
 from simrack.controller.calls.resumed import ResumedCall
 from simrack.controller.calls.strays import Strays
 from simrack.controller.fleet.link import FleetLink
@@ -442,11 +441,6 @@ def left_over_ignored() -> AbstractContextManager[Any]:
 @_bug(8, "200 is passed on before the dialogs are on disk")
 def dialogs_not_stored() -> AbstractContextManager[Any]:
     return _swap(Conversation, "_store_dialogs", _async_nothing)
-
-
-@_bug(8, "an INVITE of an earlier run is taken for a new call")
-def earlier_invite_taken() -> AbstractContextManager[Any]:
-    return _swap(Desk, "_is_earlier", lambda *_args: False)
 
 
 @_bug(8, "a call whose box was started anew goes on for ever")
