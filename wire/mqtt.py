@@ -20,6 +20,7 @@ import structlog
 from simrack.wire import topics
 from simrack.wire.errors import BadMessage, CommandFailed, LinkDown, UnknownVersion, UserError
 from simrack.wire.messages import Command, CommandReply
+from simrack.wire.mqtt_client import Client
 from simrack.wire.ports import Clock, Ids
 
 KEEPALIVE_S = 10  # a dead peer is noticed within 15 s (MQTT 3.1.1 3.1.2.10: one and a half times)
@@ -169,7 +170,7 @@ class MqttBus:
         self._keepalive_s = keepalive_s
         self._handlers = _Handlers()
         self._callbacks: list[OnConnect] = []
-        self._client: aiomqtt.Client | None = None
+        self._client: Client | None = None
         self._sending: set[asyncio.Future[None]] = set()
         self._changes: asyncio.Queue[tuple[str, bool]] = asyncio.Queue()
         self._inbox = _Inbox()
@@ -237,14 +238,13 @@ class MqttBus:
                 self._client = None
                 for sending in self._sending:
                     sending.cancel()
-                session.cancel()
-                await asyncio.gather(session, return_exceptions=True)
+                await _end(session)
             await asyncio.sleep(BACKOFF_S[min(failures, len(BACKOFF_S) - 1)])
 
-    def _connection(self) -> aiomqtt.Client:
+    def _connection(self) -> Client:
         will = aiomqtt.Will(self._will[0], self._will[1], qos=1, retain=True) if self._will else None
         inbox = self._inbox = _Inbox()
-        return aiomqtt.Client(
+        return Client(
             self._url.host,
             self._url.port,
             username=self._url.username,
@@ -259,19 +259,27 @@ class MqttBus:
         )
 
     async def _session(self) -> None:
-        async with self._connection() as client, asyncio.TaskGroup() as group:
-            client.timeout = GOODBYE_S
-            while not self._changes.empty():
-                self._changes.get_nowait()
-            for pattern in self._handlers.patterns:
-                await client.subscribe(pattern, qos=1, timeout=CALL_TIMEOUT_S)
-            self._client = client
-            group.create_task(self._receive(client))
-            group.create_task(self._keep_subscriptions(client))
-            for callback in self._callbacks:
-                group.create_task(_tolerate_link_down(callback))
+        client = self._connection()
+        try:
+            async with client, asyncio.TaskGroup() as group:
+                client.check()
+                client.timeout = GOODBYE_S
+                await self._serve(client, group)
+        finally:
+            client.drop()
 
-    async def _receive(self, client: aiomqtt.Client) -> None:
+    async def _serve(self, client: Client, group: asyncio.TaskGroup) -> None:
+        while not self._changes.empty():
+            self._changes.get_nowait()
+        for pattern in self._handlers.patterns:
+            await client.stand(pattern, CALL_TIMEOUT_S)
+        self._client = client
+        group.create_task(self._receive(client))
+        group.create_task(self._keep_subscriptions(client))
+        for callback in self._callbacks:
+            group.create_task(_tolerate_link_down(callback))
+
+    async def _receive(self, client: Client) -> None:
         """Handle what came while subscriptions were made, then each message as it is read."""
         inbox = self._inbox
         while not inbox.empty():
@@ -289,13 +297,22 @@ class MqttBus:
         data = bytes(payload) if isinstance(payload, bytes | bytearray) else str(payload or "").encode()
         self._handlers.dispatch(message.topic.value, data)
 
-    async def _keep_subscriptions(self, client: aiomqtt.Client) -> None:
+    async def _keep_subscriptions(self, client: Client) -> None:
         while True:
             pattern, wanted = await self._changes.get()
             if wanted:
-                await client.subscribe(pattern, qos=1, timeout=CALL_TIMEOUT_S)
+                await client.stand(pattern, CALL_TIMEOUT_S)
             else:
-                await client.unsubscribe(pattern, timeout=CALL_TIMEOUT_S)
+                await client.fall(pattern, CALL_TIMEOUT_S)
+
+
+async def _end(session: asyncio.Task[None]) -> None:
+    """Cancel until it is over: a connect that is answered in that moment goes on (asyncio.wait_for of 3.11)."""
+    while not session.done():
+        session.cancel()
+        await asyncio.wait({session}, timeout=2 * GOODBYE_S)
+    if not session.cancelled():
+        session.exception()
 
 
 async def _tolerate_link_down(callback: OnConnect) -> None:

@@ -6,10 +6,12 @@ seconds, each fact is stored once, and calls in progress hear nothing of it.
 
 import asyncio
 import contextlib
+import random
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,7 @@ from production_parts import Broker, RealBroker
 from sqlalchemy import create_engine, text
 
 from simrack.wire.errors import LinkDown
+from simrack.wire.mqtt import MqttBus
 
 pytestmark = pytest.mark.stack
 ANSWER = sdp_of(("127.0.0.1", 20000), kinds="0 101")
@@ -168,3 +171,65 @@ async def test_calls_go_on_over_a_bad_link_to_the_broker(tmp_path: Path, broker:
                 relay.cut()  # octets of the session are missing: no TCP link goes on after that
 
         await over(on, hurt, heal)
+
+
+ROUNDS = 20
+TOGETHER = 4
+
+
+@dataclass
+class Chatter:
+    """A bus that has state to publish again, speaks all the time, and hears everybody."""
+
+    bus: MqttBus
+    name: str
+    word: bytes = b""
+    heard: dict[str, bytes] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.bus.subscribe("simrack/v1/tests/+/word", lambda topic, payload: self.heard.update({topic: payload}))
+        self.bus.on_connect(self.state)
+
+    async def state(self) -> None:
+        for number in range(30):
+            await self.bus.publish(f"simrack/v1/tests/{self.name}/{number}", b"state", retain=True)
+
+    async def speak(self) -> None:
+        while True:
+            with contextlib.suppress(LinkDown):
+                await self.bus.publish(f"simrack/v1/tests/{self.name}/word", self.word)
+            # Subscriptions change all the time, too: a waiting page, a command's reply.
+            undo = self.bus.subscribe(f"simrack/v1/tests/{self.name}/more", lambda _topic, _payload: None)
+            await asyncio.sleep(0.01)
+            undo()
+
+    def hears(self, word: bytes) -> bool:
+        return list(self.heard.values()).count(word) == TOGETHER
+
+
+def all_hear(buses: list[Chatter], word: bytes) -> bool:
+    return all(chatter.hears(word) for chatter in buses)
+
+
+async def test_every_bus_outlives_kill_after_kill(
+    broker: Broker, run_tasks: Callable[..., asyncio.Task[object]], caplog: pytest.LogCaptureFixture
+) -> None:
+    """One of four sessions stayed silent after a kill, for as long as its keep-alive or for ever."""
+    before = len(asyncio.all_tasks())
+    buses = [Chatter(MqttBus(broker.url(), f"chatter-{n}"), str(n)) for n in range(TOGETHER)]
+    work = [run_tasks(made) for chatter in buses for made in (chatter.bus.run(), chatter.speak())]
+    dice = random.Random(4)
+    for number in range(ROUNDS):
+        word = f"round {number}".encode()
+        for chatter in buses:
+            chatter.word = word
+        await in_time(partial(all_hear, buses, word), f"all hear all in round {number}")
+        await asyncio.sleep(dice.choice((0.0, dice.uniform(0.0, 0.1), dice.uniform(0.0, 0.5))))
+        broker.kill()
+        broker.start()
+    for task in work:
+        task.cancel()
+    await asyncio.wait(work)
+    await in_time(lambda: len(asyncio.all_tasks()) <= before, "nothing of the sessions is left")
+    # A writer that is planned for a lost socket's number takes it from whatever has that number now.
+    assert not [record.getMessage() for record in caplog.records if record.name == "asyncio"]
