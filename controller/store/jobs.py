@@ -20,7 +20,7 @@ from sqlalchemy.sql.dml import Insert
 from simrack.controller.calls.ports import Dialogs, Finished, OpenCall
 from simrack.controller.models import AlarmRow, AttemptRow, RecordRow
 from simrack.controller.routing.explanation import stored_text
-from simrack.controller.store import partitions
+from simrack.controller.store import partitions, prepared
 from simrack.controller.store import tables as t
 from simrack.controller.store.errors import StoreRefused
 from simrack.controller.store.queries import AT_LOG, LADDER
@@ -66,7 +66,7 @@ def _once(dialect: str, table: Table) -> Insert:
 
 def insert_once(connection: Connection, table: Table, values: Mapping[str, Any]) -> bool:
     """Insert a row unless its key stands already; tells whether it was new."""
-    return connection.execute(_once(connection.dialect.name, table), values).rowcount == 1
+    return prepared.run(connection, _once(connection.dialect.name, table), values).rowcount == 1
 
 
 def open_call(connection: Connection, call: OpenCall, run: str) -> None:
@@ -77,7 +77,7 @@ def open_call(connection: Connection, call: OpenCall, run: str) -> None:
         "called_received": call.called, "calling": call.calling, "called": call.called,
         "ingress": call.ingress, "started": call.started,
     }  # fmt: skip
-    connection.execute(_OPEN, values)
+    prepared.run(connection, _OPEN, values)
 
 
 def connected(connection: Connection, call: str, dialogs: Dialogs) -> None:
@@ -93,7 +93,7 @@ def connected(connection: Connection, call: str, dialogs: Dialogs) -> None:
         "kept": dialogs.kept.model_dump_json(exclude_defaults=True) if dialogs.kept is not None else None,
         "sender_dialog": asdict(dialogs.sender_leg), "box_dialog": asdict(dialogs.box_leg),
     }  # fmt: skip
-    done = connection.execute(_CONNECTED, {**values, "of": call})
+    done = prepared.run(connection, _CONNECTED, {**values, "of": call})
     if done.rowcount != 1:
         raise StoreRefused(f"call {call} has no open row")
 
@@ -101,7 +101,7 @@ def connected(connection: Connection, call: str, dialogs: Dialogs) -> None:
 def finish(connection: Connection, finished: Finished) -> bool:
     """Open row out, record in; False when the record stood already (a repeated try)."""
     record = finished.record
-    dialog = connection.execute(_CLOSE, {"ended": record.call}).first()
+    dialog = prepared.run(connection, _CLOSE, {"ended": record.call}).first()
     values = _record_values(record)
     if dialog is not None:
         values |= {"sip_call_id": dialog.sip_call_id, "from_tag": dialog.from_tag}
@@ -114,7 +114,7 @@ def finish(connection: Connection, finished: Finished) -> bool:
         "explanation": stored_text(finished.explanation) if finished.explanation is not None else None,
         "ladder": LADDER.dump_json(finished.ladder).decode(),
     }
-    connection.execute(_TELL, told)
+    prepared.run(connection, _TELL, told)
     for attempt in finished.attempts:
         _keep_attempt(connection, record, attempt)
     return True
@@ -138,7 +138,7 @@ def _insert_record(connection: Connection, values: Mapping[str, Any]) -> bool:
         return insert_once(connection, t.cdr, values)
     if partitions.has_record(connection, values["call"]):
         return False
-    connection.execute(_RECORD, values)
+    prepared.run(connection, _RECORD, values)
     return True
 
 
@@ -170,7 +170,7 @@ def take_event(connection: Connection, event: BoxEvent, received: datetime) -> b
 
 def _settle(connection: Connection, attempt: str) -> None:
     """Put the box's part of an attempt in its row once both are there, and empty the event's body."""
-    row = connection.execute(_ATTEMPT, {"of": attempt}).first()
+    row = prepared.run(connection, _ATTEMPT, {"of": attempt}).first()
     if row is None:
         return
     part = _take_waiting(connection, attempt)
@@ -184,10 +184,10 @@ def _settle(connection: Connection, attempt: str) -> None:
 
 def _take_waiting(connection: Connection, attempt: str) -> CallPart | None:
     """The part of an attempt that waits for its row; its event is emptied."""
-    waits = connection.execute(_WAITING, {"of": attempt}).first()
+    waits = prepared.run(connection, _WAITING, {"of": attempt}).first()
     if waits is None:
         return None
-    connection.execute(_TAKEN, {"of_box": waits.box, "of_boot": waits.boot, "of_seq": waits.seq})
+    prepared.run(connection, _TAKEN, {"of_box": waits.box, "of_boot": waits.boot, "of_seq": waits.seq})
     return CallPart.model_validate_json(waits.body)
 
 
