@@ -20,6 +20,7 @@ _MARKS = {
     "max-duration": "longest duration reached",
     "no-media": "no voice came",
     "one-way": "voice one way only",
+    "sender-gone": "the sender had hung up meanwhile",
     "resumed": "went on over a restart of the controller",
 }
 _RUNGS = {

@@ -262,6 +262,10 @@ class Conversation(ABC):
                 self._relay_offer(source, carrier, sdp)
             case Probed(alive=alive) if source == carrier.number:
                 self._probed(alive=alive)
+            case Probed(alive=False) if source == SENDER:
+                # It hung up while nobody was there to hear it, and has given up its BYE (RFC 3261, timer F).
+                self.history.mark("sender-gone")
+                self._end_both(End("answered", Cause.NORMAL, "the sender had hung up", "calling", 200))
             case Info(content_type=kind, body=body):
                 self._sides(source, carrier)[1].info(kind, body)
 

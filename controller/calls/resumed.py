@@ -84,6 +84,7 @@ class ResumedCall(Conversation):
         self._carrier = carrier
         self._sdp = {SENDER: kept.sender_sdp.encode("latin-1"), kept.number: kept.box_sdp.encode("latin-1")}
         self._stored = dialogs
+        self._acknowledged = not answer
         self._known: bool | None = None  # the box's answer to OPTIONS
         if left.part is not None:
             # It came before the crash, whose run had not stored the record yet.
@@ -119,6 +120,9 @@ class ResumedCall(Conversation):
         self.history.ladder.add("controller", "box", "resumed after a restart", carrier.number)
         self._log.info("call resumed", box=carrier.candidate.box, channel=carrier.candidate.channel)
         self._live("speaking")
+        if self._acknowledged:
+            # Its BYE may have been given up in a long outage, and the voice of a module never stops by itself.
+            self._leg.probe()
         watch = self._group.create_task(self._watch(carrier))
         try:
             await self._talk(carrier)

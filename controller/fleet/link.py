@@ -202,6 +202,12 @@ class FleetLink:
             except StoreError as error:
                 log.warning("facts wait for the database", count=len(events), error=str(error))
                 await asyncio.sleep(RETRY_S)
+            except Exception:
+                # A fault of ours in one fact must not end the controller; the box keeps what is not acknowledged.
+                if len(events) > 1:
+                    return [event for one in events for event in await self._stored([one])]
+                log.exception("a fact can't be taken", box=events[0].box, seq=events[0].seq)
+                return []
         return events
 
     async def _acknowledge(self, events: Iterable[BoxEvent]) -> None:

@@ -16,6 +16,8 @@ from simrack.wire.channel import ChannelState
 from simrack.wire.messages import LiveCall
 from simrack.wire.mqtt import Stamp
 
+pytestmark = pytest.mark.stack
+
 
 def told(dialog: Dialog, method: str, count: int) -> bool:
     """Whether so many requests of a kind have reached a far end."""
@@ -152,7 +154,7 @@ async def test_box_that_does_not_come_back(tmp_path: Path, monkeypatch: pytest.M
     async with lives(tmp_path) as on:
         call, at_box = await on.speaking()
         await on.die()
-        on.broker.forget()
+        await on.forget()
         await on.start()
         await until(lambda: call.request("BYE") and at_box.request("BYE"), "BYE on both legs")
         row = await on.record()
@@ -164,7 +166,7 @@ async def test_broker_without_memory(tmp_path: Path) -> None:
     async with lives(tmp_path) as on:
         call, at_box = await on.speaking()
         await on.die()
-        on.broker.forget()
+        await on.forget()
         await on.start()
         await on.box.publish()
         await on.box.carry(at_box)
@@ -187,6 +189,23 @@ async def test_part_that_came_before_the_death(tmp_path: Path) -> None:
         await until(lambda: call.request("BYE"), "the BYE")
         row = await on.record()
         assert (row.talk_network_ms, row.cause, row.estimated) == (333, 31, False)
+
+
+async def test_sender_that_hung_up_in_a_long_outage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its BYE has been given up by then: the call would stay up, and be paid for, until the longest duration."""
+    monkeypatch.setattr("simrack.controller.calls.resumed.ACK_WITHIN_MS", 0)
+    async with lives(tmp_path) as on:
+        call, at_box = await on.speaking()
+        await on.die_and_rise()
+        await until(lambda: call.request("OPTIONS"), "the question to the sender")
+        asked = call.request("OPTIONS")
+        assert asked is not None
+        call.respond(asked, 481, "Call/Transaction Does Not Exist")
+        await until(lambda: at_box.request("BYE"), "the BYE at the box")
+        await on.box.tell(at_box, talk_ms=1234)
+        row = await on.record()
+        assert (row.outcome, row.cause, row.side, row.talk_network_ms) == ("answered", 16, "calling", 1234)
+        assert "sender-gone" in row.marks
 
 
 async def test_longest_duration_holds_over_a_restart(tmp_path: Path) -> None:
