@@ -159,6 +159,9 @@ class PausingBus:
     async def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
         await self._bus.publish(topic, payload, retain=retain)
 
+    def tell(self, topic: str, payload: bytes) -> None:
+        self._bus.tell(topic, payload)
+
     def subscribe(self, pattern: str, handler: Callable[[str, bytes], None]) -> Callable[[], None]:
         return self._bus.subscribe(pattern, handler)
 
