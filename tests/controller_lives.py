@@ -15,6 +15,7 @@ from controller_sim import until
 from controller_world import NUMBER, Box, peer_at, place, settings_for
 from gateway_sip import Controller as Peer
 from gateway_sip import Dialog, sdp_of
+from production_parts import RealBroker, RealBus, bus_broker, url_at
 
 from simrack.controller.app import Controller, Parts
 from simrack.controller.calls.ports import Dialogs, Finished, OpenCall
@@ -78,10 +79,10 @@ class Lives:
     """One address, one database, one controller after the other."""
 
     folder: Path
-    broker: MemoryBroker
+    broker: MemoryBroker | RealBroker
     sender: Peer
     box: Box
-    web: MemoryBus
+    web: MemoryBus | RealBus
     clock: Clock = field(default_factory=SystemClock)
     port: int = 0
     limits: CallLimits = field(default_factory=lambda: CallLimits(part_s=1.0))
@@ -91,7 +92,7 @@ class Lives:
     #: Called with the name of each write that calls make, before it is done: the place to die at.
     before_write: Callable[[str], None] = lambda _name: None
     _task: asyncio.Task[None] | None = None
-    _bus: MemoryBus | None = None
+    _bus: MemoryBus | RealBus | None = None
 
     @property
     def sip(self) -> tuple[str, int]:
@@ -128,6 +129,13 @@ class Lives:
         await asyncio.wait({self._task})
         self._task = None
 
+    async def forget(self) -> None:
+        """The broker loses all that it retains."""
+        if isinstance(self.broker, RealBroker):
+            await self.broker.forget()
+        else:
+            self.broker.forget()
+
     async def die_and_rise(self) -> None:
         await self.die()
         await self.start()
@@ -159,7 +167,7 @@ class Lives:
 
     async def record(self, count: int = 1) -> RecordRow:
         """The newest record, once there are `count` and no call is open."""
-        queries = Queries(f"sqlite:///{self.folder / 'simrack.db'}")
+        queries = Queries(url_at(self.folder / "simrack.db"))
         try:
             for _ in range(1000):
                 page = await asyncio.to_thread(queries.records, RecordFilter())
@@ -173,14 +181,14 @@ class Lives:
 
     async def records(self) -> tuple[RecordRow, ...]:
         """All records, newest first."""
-        queries = Queries(f"sqlite:///{self.folder / 'simrack.db'}")
+        queries = Queries(url_at(self.folder / "simrack.db"))
         try:
             return (await asyncio.to_thread(queries.records, RecordFilter())).rows
         finally:
             queries.close()
 
     async def story(self, call: str) -> Story:
-        queries = Queries(f"sqlite:///{self.folder / 'simrack.db'}")
+        queries = Queries(url_at(self.folder / "simrack.db"))
         try:
             story = await asyncio.to_thread(queries.story, call)
         finally:
@@ -197,7 +205,7 @@ class Lives:
         self.store.before_write = self.before_write
         return self.store
 
-    def _make_bus(self, name: str, last: tuple[str, bytes]) -> MemoryBus:
+    def _make_bus(self, name: str, last: tuple[str, bytes]) -> MemoryBus | RealBus:
         self._bus = self.broker.bus(name, will=last)
         return self._bus
 
@@ -208,7 +216,7 @@ class Lives:
 @asynccontextmanager
 async def lives(folder: Path, **more: Any) -> AsyncIterator[Lives]:
     """Start the first controller; stop the last one in order at the end."""
-    broker = MemoryBroker()
+    broker = bus_broker()
     sender, box_peer = await peer_at("127.0.0.2"), await peer_at("127.0.0.1")
     box_bus, web = broker.bus("box"), broker.bus("web")
     on = Lives(folder, broker, sender, Box(box_bus, box_peer), web, **more)
@@ -223,3 +231,5 @@ async def lives(folder: Path, **more: Any) -> AsyncIterator[Lives]:
         await asyncio.gather(*tasks, return_exceptions=True)
         sender.close()
         box_peer.close()
+        if isinstance(broker, RealBroker):
+            await broker.close()

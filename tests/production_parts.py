@@ -14,7 +14,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -27,6 +27,7 @@ from simrack.cli.mosquitto import write_files
 from simrack.controller.store import server
 from simrack.controller.store.migrate import migrate
 from simrack.controller.store.rights import CONTROLLER, OWNER, WEB
+from simrack.wire import topics
 from simrack.wire.mqtt import MemoryBroker, MqttBus
 from simrack.wire.ports import SystemClock, SystemIds
 
@@ -432,6 +433,28 @@ class RealBroker:
         # Everything that simrack publishes under these topics is retained, or nobody asks for it here.
         self.retained[topic] = payload
 
+    async def forget(self) -> None:
+        """Have the broker lose all that it retains; sessions stay."""
+        bus, found, all_told = MqttBus(self._broker.url(), "forgetter"), set[str](), asyncio.Event()
+        last = f"{topics.ROOT}/tests/all-told"
+        bus.subscribe(f"{topics.ROOT}/#", lambda topic, _payload: found.add(topic))
+        # What is retained comes before what is published after the subscription.
+        bus.subscribe(last, lambda _topic, _payload: all_told.set())
+        told = asyncio.Event()
+
+        async def ask() -> None:
+            await bus.publish(last, b"?")
+            told.set()
+
+        bus.on_connect(ask)
+        work = asyncio.create_task(bus.run())
+        async with asyncio.timeout(READY_S):
+            await asyncio.gather(told.wait(), all_told.wait())
+            for topic in sorted(found - {last}):
+                await bus.publish(topic, b"", retain=True)
+        work.cancel()
+        await asyncio.wait({work})
+
     async def close(self) -> None:
         if self._watching is not None:
             self._watching.cancel()
@@ -443,10 +466,10 @@ class RealBus(MqttBus):
 
     def cut(self) -> None:
         """Lose the session without a word."""
-        assert self._client is not None
-        found = self._client._client.socket()
-        assert isinstance(found, socket.socket)
-        found.shutdown(socket.SHUT_RDWR)
+        found = self._client._client.socket() if self._client is not None else None
+        if isinstance(found, socket.socket):
+            with suppress(OSError):  # cut already
+                found.shutdown(socket.SHUT_RDWR)
 
 
 def bus_broker() -> MemoryBroker | RealBroker:

@@ -4,12 +4,14 @@ import asyncio
 from pathlib import Path
 
 import aiohttp
+import pytest
 from controller_sim import until
 from controller_world import NUMBER, World, peer_at, world
 from gateway_sip import Controller as Peer
 
 from simrack.controller.calls.pressure import LATE_S
 
+pytestmark = pytest.mark.stack
 NOWHERE = "+4930123456"
 
 
