@@ -33,6 +33,8 @@ _TOKEN = re.compile(r"[A-Za-z0-9\-.!%*_+`'~]+")
 _START = re.compile(r"([A-Za-z0-9\-.!%*_+`'~]+) +(\S+(?: \S+)*?) +(SIP/[0-9.]+) *", re.IGNORECASE)
 _STATUS = re.compile(r"SIP/2\.0 ([1-6][0-9]{2})(?: (.*))?", re.IGNORECASE)
 _URI = re.compile(r"(?i:sips?):(?:[^\s<>\"@]*@)?(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.\-]+)(?::[0-9]{1,5})?(?:[;?][^\s<>\"]*)?")
+# RFC 3261 25.1, headers of a SIP URI: name=value pairs, and nothing else behind the question mark.
+_URI_HEADERS = re.compile(r"[^=&?]+=[^=&?]*(?:&[^=&?]+=[^=&?]*)*")
 _VIA = re.compile(
     r"SIP\s*/\s*[0-9]\.[0-9]\s*/\s*[A-Za-z0-9]+\s+(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.\-]+)\s*(?::\s*([0-9]{1,5}))?\s*(?:;.*)?",
     re.IGNORECASE | re.DOTALL,
@@ -359,8 +361,16 @@ def _check_address(value: str, name: str) -> None:
         raise _Bad(f"{name} address")
     if not re.match(r"[A-Za-z][A-Za-z0-9+.\-]*:[^\s<>]+$", uri_of(value)):
         raise _Bad(f"{name} URI")
+    if not _sound_tail(uri_of(value)):
+        raise _Bad(f"{name} URI")
     if not tag_of(value).isascii():
         raise _Bad(f"{name} tag")
+
+
+def _sound_tail(uri: str) -> bool:
+    """Whether what stands behind a question mark is made of headers."""
+    _, asked, headers = uri.rpartition("@")[2].partition("?")
+    return not asked or _URI_HEADERS.fullmatch(headers) is not None
 
 
 def _check_contact(packet: Packet) -> None:
@@ -368,8 +378,10 @@ def _check_contact(packet: Packet) -> None:
     if not contacts:
         raise _Bad("no Contact header")
     uri = uri_of(contacts[0])
-    if len(contacts) > 1 or not _URI.fullmatch(uri):
+    if len(contacts) > 1 or not _URI.fullmatch(uri) or not _sound_tail(uri):
         raise _Bad("Contact")
+    if not all(map(_sound_tail, map(uri_of, packet.all("record-route")))):
+        raise _Bad("Record-Route")
 
 
 def _cseq(packet: Packet) -> tuple[int, str]:

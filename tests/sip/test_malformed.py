@@ -41,6 +41,8 @@ CASES: list[tuple[str, str, str, int]] = [
     ("version 7 (4475 3.1.2.16)", "@H SIP/2.0", "@H SIP/7.0", 505),
     ("Contact is a star", "Contact: <sip:me@ME>", "Contact: *", 400),
     ("two Contacts", "Contact: <sip:me@ME>", "Contact: <sip:a@b>\r\nm: <sip:c@d>", 400),
+    ("Contact with half a header", "Contact: <sip:me@ME>", "Contact: <sip:me@ME?subject>", 400),
+    ("Record-Route with half a header", "Contact: <sip:me@ME>", "Contact: <sip:me@ME>\r\nRecord-Route: <sip:p;lr?x>", 400),
     ("Contact of no URI", "Contact: <sip:me@ME>", "Contact: me", 400),
     ("unknown extension (4475 3.3.2)", "Max-Forwards: 70", "Require: nothingSupportsThis", 420),
     ("unknown body (4475 3.3.6)", "application/sdp", "application/unknownformat", 415),
