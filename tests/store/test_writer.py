@@ -29,6 +29,7 @@ from simrack.controller.models import CheckStep, Dropped, Explanation, KeptCall,
 from simrack.controller.store.errors import StoreDown, StoreRefused
 from simrack.controller.store.queries import Queries
 from simrack.controller.store.writer import Writer
+from simrack.wire.messages import CallPart
 
 ask = asyncio.to_thread
 
@@ -264,6 +265,26 @@ async def test_lost_call_gets_the_attempts_that_its_boxes_tell_of(
 
 
 @pytest.mark.stack
+async def test_an_octet_that_no_text_of_the_server_holds_costs_no_record(writer: Writer, queries: Queries) -> None:
+    """A sender whose header has a NUL octet would have its call refused, or its record lost, on PostgreSQL."""
+    dialogs = some_dialogs()
+    odd = replace(dialogs, sender_leg=replace(dialogs.sender_leg, local_tag="ta\x00g"))
+    await writer.open_call(an_open_call(calling="+49\x0030"))
+    await writer.connected("c1", odd)
+    ended = finished(calling_received="030\x00111", marks=("te\x00st",))
+    ladder = (ended.ladder[0].model_copy(update={"label": "INV\x00ITE"}),)
+    await writer.finish(replace(ended, ladder=ladder))
+    event = a_part_event()
+    assert isinstance(event.body, CallPart)
+    await writer.take_events([event.model_copy(update={"body": event.body.model_copy(update={"cause_text": "cl\x00ear"})})])
+    story = await ask(queries.story, "c1")
+    assert story is not None
+    assert story.record.calling_received in ("030\x00111", "030\ufffd111"), "as it was, or with the sign for it"
+    assert (story.record.talk_network_ms, story.record.estimated) == (29950, False)
+    assert len(story.ladder) >= 1
+
+
+@pytest.mark.stack
 async def test_alarms_of_one_cause_count_and_close(writer: Writer, queries: Queries) -> None:
     """The Rack page shows one line per cause with its count, and none after it closed."""
     first, new = await writer.open_alarm("box-unreachable:lab-01", "major", "lab-01 is gone", "Look at it.")
@@ -305,6 +326,7 @@ import asyncio, sys
 sys.path.insert(0, sys.argv[2])
 from store.values import FixedClock, an_open_call, finished, some_dialogs
 from simrack.controller.store.writer import Writer
+from simrack.wire.messages import CallPart
 
 async def main():
     async with Writer(sys.argv[1], FixedClock(), "run-1") as writer:
