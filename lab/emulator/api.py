@@ -130,12 +130,14 @@ class _Api:
         """
         after = request.query.get("after", "0")
         first = int(after) if after.isdecimal() else 0
-        rows = [row for row in self._lab.network.ledger.rows if row.number > first][-ROWS:]
         heard = request.query.get("heard", "yes") != "no"
-        return web.json_response([await row.as_json(heard=heard) for row in rows])
+        rows = self._lab.network.ledger.newest(first, ROWS)
+        return web.json_response([row if isinstance(row, dict) else await row.as_json(heard=heard) for row in rows])
 
     async def call(self, request: web.Request) -> web.Response:
-        return web.json_response(await self._row(request).as_json())
+        number = request.match_info["id"]
+        aged = self._lab.network.ledger.aged(int(number)) if number.isdecimal() else None
+        return web.json_response(aged or await self._row(request).as_json())
 
     async def audio(self, request: web.Request) -> web.Response:
         """Return what one side heard, as WAV: side=landline (default) or side=mobile."""
@@ -156,7 +158,7 @@ class _Api:
         number = request.match_info["id"]
         row = self._lab.network.ledger.row(int(number)) if number.isdecimal() else None
         if row is None:
-            raise _missing(f"no call {number}")
+            raise _missing(f"no call {number}, or its voice is no longer kept")
         return row
 
     async def place(self, request: web.Request) -> web.Response:

@@ -5,7 +5,9 @@ Durations come from the monotonic clock, so that tests may hold the product's re
 
 import asyncio
 import io
+import json
 import wave
+import zlib
 from collections import deque
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -113,7 +115,9 @@ class Ledger:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._count = 0
-        self.rows: deque[Row] = deque(maxlen=KEEP_ROWS)
+        self.rows: deque[Row] = deque()
+        # A day of calls as objects would be most of the lab's memory.
+        self._aged: dict[int, bytes] = {}
         self._voices: asyncio.Queue[Row] = asyncio.Queue()
         self._crowded = asyncio.Event()
 
@@ -139,13 +143,32 @@ class Ledger:
             await self._crowded.wait()
             self._crowded.clear()
             while self._voices.qsize() > KEEP_VOICES:
-                oldest = self._voices.get_nowait()
-                await oldest.heard()
-                oldest.from_mobile.forget()
-                oldest.to_mobile.forget()
+                await self._age(self._voices.get_nowait())
+
+    async def _age(self, row: Row) -> None:
+        told = await row.as_json()
+        row.from_mobile.forget()
+        row.to_mobile.forget()
+        self._aged[row.number] = zlib.compress(json.dumps(told).encode())
+        self.rows.remove(row)
+        while len(self._aged) > KEEP_ROWS:
+            del self._aged[next(iter(self._aged))]
 
     def row(self, number: int) -> Row | None:
+        """Return a call that is going on or was a short while ago."""
         return next((row for row in self.rows if row.number == number), None)
+
+    def aged(self, number: int) -> dict[str, Any] | None:
+        """Return an older call as the HTTP interface shows it; its voice is gone."""
+        packed = self._aged.get(number)
+        return None if packed is None else dict(json.loads(zlib.decompress(packed)))
+
+    def newest(self, after: int, most: int) -> list["Row | dict[str, Any]"]:
+        """Return the newest rows, oldest first, with ids larger than `after`: at most `most`."""
+        fresh = {row.number: row for row in self.rows if row.number > after}
+        numbers = sorted({*fresh, *(number for number in self._aged if number > after)})[-most:]
+        found = (fresh.get(number) or self.aged(number) for number in numbers)
+        return [row for row in found if row is not None]
 
 
 def wav(pcm: bytes) -> bytes:

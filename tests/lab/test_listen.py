@@ -80,7 +80,12 @@ async def test_old_voices_are_dropped_after_a_last_look(run_tasks: Callable[...,
         ledger.close(row, 16, "calling")
     first = ledger.rows[0]
     async with asyncio.timeout(5):
-        while first.to_mobile.early:  # noqa: ASYNC110
+        while ledger.aged(first.number) is None:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
-    assert (await first.heard())[1].hz == pytest.approx(1230, abs=1)
+    assert not first.to_mobile.early
+    aged = ledger.aged(first.number)
+    assert aged is not None
+    assert aged["heard"]["to_mobile_hz"] == pytest.approx(1230, abs=1)
     assert ledger.rows[-1].to_mobile.early
+    rows = ledger.newest(0, 1000)
+    assert [row["id"] if isinstance(row, dict) else row.number for row in rows] == list(range(1, KEEP_VOICES + 2))

@@ -35,8 +35,6 @@ PER_S = 3.0
 FULL_MINUTES = 20.0
 #: Minute 5; in a run of less than twice that, a part of it, so that short slices can be judged as well.
 EARLY_S, EARLY_PART = 300.0, 0.25
-#: The network's ledger is the judge's own books and keeps every row: its figures are shown and not judged.
-NOT_JUDGED = frozenset({"lab"})
 #: Samples around that moment and before the end are taken together: one sample is an accident.
 WINDOW = 0.05
 GROWTH = 1.03
@@ -265,7 +263,7 @@ def _slice(options: Options, traffic: Traffic, found: Findings, verdicts: dict[s
     made.counts["full runs"] = int(options.minutes >= FULL_MINUTES)
     made.wrong = found.lines()
     for name, told in verdicts.items():
-        if not told["ok"] and name not in NOT_JUDGED:
+        if not told["ok"]:
             parts = {key: value for key, value in told.items() if not key.startswith("series")}
             made.wrong.append(f"[growth] {name}: {parts}")
     return made
