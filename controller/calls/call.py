@@ -78,6 +78,8 @@ class Call(Conversation):
 
     async def _route(self) -> None:
         invite, on = self._leg.request, self._on
+        await self._drain()
+        # From here to the reservation nothing waits: calls of one turn of the loop would choose the same channels.
         now = on.clock.utc()
         facts = CallFacts(
             sender=self.sender,
@@ -117,7 +119,8 @@ class Call(Conversation):
         """Try candidates one after the other until one is answered or the call has ended."""
         last: Failed | None = None
         for candidate in candidates:
-            await self._drain()
+            if self.attempts:
+                await self._drain()
             if self.history.end is not None or len(self.attempts) >= self._on.limits.attempts:
                 break
             attempt = self._begin(candidate)

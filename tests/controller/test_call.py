@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from controller_sim import (
@@ -20,7 +21,9 @@ from hypothesis import strategies as st
 
 from simrack.controller.calls.call import Call
 from simrack.controller.calls.conversation import BoxGone, Order
+from simrack.controller.fleet.view import FleetView
 from simrack.controller.models import RecordRow, Refusal
+from simrack.controller.routing.decision import CallFacts, Decision
 from simrack.sip.legs import (
     Connected,
     Dial,
@@ -243,6 +246,28 @@ async def test_candidate_that_another_call_took_is_skipped() -> None:
     run = Running(on)
     await run.dialled()
     assert on.boxes.dials[0].headers["X-Simrack-Channel"] == "2"
+    run.sender.cancel()
+    await run.record()
+
+
+async def test_nothing_comes_between_decision_and_reservation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls of one burst chose the same channels, and the last of them heard 503 in a rack with free lines."""
+    on, seen = stage(candidate(1)), list[str]()
+    decide, reserve = on.router.decide, on.fleet.reserve
+
+    def decided(facts: CallFacts, fleet: FleetView) -> Decision:
+        asyncio.get_running_loop().call_soon(seen.append, "another call's turn")
+        return decide(facts, fleet)
+
+    def reserved(*what: Any) -> bool:
+        seen.append("reserved")
+        return reserve(*what)
+
+    monkeypatch.setattr(on.router, "decide", decided)
+    monkeypatch.setattr(on.fleet, "reserve", reserved)
+    run = Running(on)
+    await run.dialled()
+    assert seen[0] == "reserved"
     run.sender.cancel()
     await run.record()
 
