@@ -16,7 +16,9 @@ from simrack.sip.screen import encode
 
 log = structlog.get_logger(__name__)
 
-RECEIVE_BURST = 64  # packets read at one wake-up, so that timers run under a flood
+# At one wake-up packets are read for this long, so that timers run under a flood. As many as there are, because what
+# stays in the socket waits for a whole turn of the loop, and calls that are refused late are asked for again.
+READ_FOR_S = 0.1
 RECEIVE_BUFFER = 1 << 20  # octets; a second of INVITEs at ten times the admitted rate
 
 
@@ -65,7 +67,8 @@ class AioUdp:
             self.skt.close()
 
     def _readable(self) -> None:
-        for _ in range(RECEIVE_BURST):
+        began = now = MonoTime()
+        while now - began < READ_FOR_S:
             try:
                 data, address = self.skt.recvfrom(65535)
             except (BlockingIOError, InterruptedError):
@@ -74,9 +77,10 @@ class AioUdp:
                 # ICMP errors of earlier sends arrive here; no-response timers decide, not they.
                 log.debug("sip socket", error=str(error))
                 continue
-            self.uopts.data_callback(data, Remote_address(address[:2], "udp"), self, MonoTime())
+            self.uopts.data_callback(data, Remote_address(address[:2], "udp"), self, now)
             if self.skt.fileno() < 0:
                 return
+            now = MonoTime()
 
 
 class OneSocket:

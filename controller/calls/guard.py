@@ -91,8 +91,8 @@ class Guard:
         return Heard.YES if known or self._strangers.take(now) else Heard.STRANGERS
 
     def admit(self, sender: str) -> bool:
-        """Admit one identified call."""
-        return self._calls.admit(sender, self._clock.monotonic(), self.pressure.factor)
+        """Admit one identified call; none while work piles up."""
+        return not self.pressure.behind and self._calls.admit(sender, self._clock.monotonic(), self.pressure.factor)
 
     def late(self, late_s: float) -> bool:
         """Take a lateness of the loop in; True when the admitted part changed."""

@@ -6,6 +6,8 @@ tells that the machine has less to give; the next thing to happen would be retra
 
 #: Half of T1 (RFC 3261 17.1.1.1): a loop later than this is about to be asked everything twice.
 LATE_S = 0.25
+#: So many in a row are no single slow step: there is more work than time.
+IN_A_ROW = 2
 #: Below this the loop keeps up.
 EASY_S = 0.1
 #: The worst lateness of this long decides; shorter, and one slow call would count as overload.
@@ -23,9 +25,16 @@ class Pressure:
         self.worst_s = 0.0  # of the second that ended last
         self._worst = 0.0
         self._until: float | None = None
+        self._late_turns = 0
+
+    @property
+    def behind(self) -> bool:
+        """Whether work piles up this very moment: what is admitted now is served too late, and delays the rest."""
+        return self._late_turns >= IN_A_ROW
 
     def heard(self, late_s: float, now: float) -> bool:
         """Take a lateness in; True when the factor changed."""
+        self._late_turns = self._late_turns + 1 if late_s > LATE_S else 0
         self._worst = max(self._worst, late_s)
         if self._until is None:
             self._until = now + LOOK_S

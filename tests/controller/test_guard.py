@@ -13,7 +13,7 @@ from simrack.controller.calls.banfile import NAME, BanFile, read
 from simrack.controller.calls.bans import MOST_BANS, Ban, BanList
 from simrack.controller.calls.fair import ACTIVE_S, Bucket, FairRate
 from simrack.controller.calls.guard import GOOD_FOR_S, MOST_SOURCES, Guard, GuardLimits, Heard
-from simrack.controller.calls.pressure import LEAST, Pressure
+from simrack.controller.calls.pressure import LATE_S, LEAST, Pressure
 
 HOME, AWAY, ELSEWHERE = "192.0.2.1", "192.0.2.2", "203.0.113.9"
 NOON = datetime(2026, 5, 4, 12, tzinfo=UTC)
@@ -324,3 +324,15 @@ def test_slow_machine_halves_what_comes_in() -> None:
         clock.forward(0.01)
         admitted += door.admit("trunk")
     assert admitted <= 20 * 8 + 12 + 1
+
+
+def test_nothing_is_admitted_while_work_piles_up() -> None:
+    """A call on top of those that wait is answered too late, and delays the refusals behind it by seconds."""
+    clock, door = guard(calls_per_second=80)
+    door.late(LATE_S + 0.1)
+    assert door.admit("trunk"), "one slow step is no overload"
+    door.late(LATE_S + 0.1)
+    assert not door.admit("trunk")
+    clock.forward(0.02)
+    door.late(0.01)
+    assert door.admit("trunk"), "the loop keeps up again"
