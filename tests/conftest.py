@@ -8,7 +8,20 @@ from typing import Any
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
 from hypothesis import settings
-from production_parts import Amqtt, Broker, Database, Mosquitto, Parts, Postgres, database_at, in_use, stack
+from production_parts import (
+    COLLECTED,
+    SHARE,
+    Amqtt,
+    Broker,
+    Collected,
+    Database,
+    Mosquitto,
+    Parts,
+    Postgres,
+    database_at,
+    in_use,
+    stack,
+)
 from support import StartProcess, processes
 
 from simrack.wire import logs
@@ -29,6 +42,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     What has no embedded twin (tests that ask for `postgres` or `mosquitto`) is left to `--stack`.
     """
+    root = config.rootpath / "tests"
+    # Before anything is deselected, so that tests/production/test_share.py knows all.
+    config.stash[COLLECTED] = Collected(
+        (item.path.relative_to(root).as_posix(), item.get_closest_marker("stack") is not None) for item in items
+    )
     if not config.getoption("--stack"):
         alone = [item for item in items if {"postgres", "mosquitto"} & set(getattr(item, "fixturenames", ()))]
         items[:] = [item for item in items if item not in alone]
@@ -36,6 +54,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         group = "rack" if "/tests/system/" in str(item.path) else str(item.path)
         item.add_marker(pytest.mark.xdist_group(group))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how much of the suite runs on Mosquitto and PostgreSQL, when this run could tell."""
+    for report in terminalreporter.getreports("passed"):
+        for name, told in getattr(report, "user_properties", ()):
+            if name == SHARE:
+                terminalreporter.write_line(f"Mosquitto and PostgreSQL: {told}")
 
 
 @pytest.fixture(autouse=True)

@@ -13,12 +13,13 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
 import psycopg
+import pytest
 from argon2 import PasswordHasher
 from sqlalchemy.engine import URL, make_url
 from support import Process
@@ -348,6 +349,10 @@ class Parts:
             "--broker", f"127.0.0.1:{broker.port}", "--broker-passwords", str(broker.passwords),
         )  # fmt: skip
 
+    def broker_at(self, url: str) -> Mosquitto:
+        """The broker that was made by `up_options`, by its address."""
+        return next(broker for broker in self._more if f":{broker.port}" in url)
+
     def close(self) -> None:
         for part in (self._postgres, self._mosquitto, *self._more):
             if part is not None:
@@ -480,3 +485,32 @@ def bus_broker() -> MemoryBroker | RealBroker:
     on.parts.mosquitto.kill()
     on.parts.mosquitto.start()
     return RealBroker(on.parts.mosquitto)
+
+
+#: Where a test meets a database, a broker or whole processes. Decisions, codecs and dialects meet neither.
+INTEGRATION = (
+    "store", "web", "system", "cli", "production", "controller/test_app.py", "controller/test_overload.py",
+    "controller/test_resume.py", "gateway/test_box.py", "gateway/test_process.py", "gateway/test_uplink.py",
+    "wire/test_bus.py", "contracts/test_parts.py",
+)  # fmt: skip
+SHARE = "share of the stack"
+
+
+class Collected:
+    """How many integration tests there are, and how many of them run on production parts too."""
+
+    def __init__(self, tests: Iterable[tuple[str, bool]]) -> None:
+        """`tests`: path below tests/, and whether it is marked `stack`."""
+        mine = [(path, marked) for path, marked in tests if path.startswith(INTEGRATION)]
+        self.all, self.marked = len(mine), sum(marked for _, marked in mine)
+        self._places = {place for place in INTEGRATION if any(path.startswith(place) for path, _ in mine)}
+
+    def lacks(self) -> list[str]:
+        """Places of integration tests of which nothing was collected."""
+        return [place for place in INTEGRATION if place not in self._places]
+
+    def told(self) -> str:
+        return f"{self.marked} of {self.all} integration tests ({100 * self.marked / max(1, self.all):.0f} %) run on them"
+
+
+COLLECTED = pytest.StashKey[Collected]()

@@ -3,24 +3,27 @@
 from collections.abc import Callable
 
 import pytest
+from production_parts import COLLECTED, SHARE, Collected
 
-# Where a test meets a database, a broker or whole processes. Decisions, codecs and dialects meet neither.
-INTEGRATION = (
-    "store", "web", "system", "cli", "production", "controller/test_app.py", "controller/test_overload.py",
-    "controller/test_resume.py", "gateway/test_box.py", "gateway/test_process.py", "gateway/test_uplink.py", "wire/test_bus.py",
-)  # fmt: skip
 LEAST = 0.4
 
 
+def is_whole(config: pytest.Config) -> bool:
+    """Whether this run was asked for the whole suite, whatever it then leaves out by marker."""
+    folder = config.rootpath / "tests"
+    asked = {config.invocation_params.dir / argument.partition("::")[0] for argument in config.args}
+    return asked <= {folder, config.rootpath} and not config.getoption("lf", default=False)
+
+
+@pytest.mark.stack
 def test_two_fifths_of_the_integration_tests_run_on_production_parts(
     request: pytest.FixtureRequest, record_property: Callable[[str, object], None]
 ) -> None:
     """A ring that tries little would be green whatever broke on PostgreSQL and Mosquitto."""
-    root = request.config.rootpath / "tests"
-    items = [i for i in request.session.items if i.path.relative_to(root).as_posix().startswith(INTEGRATION)]
-    folders = {item.path.relative_to(root).parts[0] for item in items}
-    if not {place.partition("/")[0] for place in INTEGRATION} <= folders:
-        pytest.skip("only a run of the whole suite can tell")
-    marked = sum(item.get_closest_marker("stack") is not None for item in items)
-    record_property("stack", f"{marked} of {len(items)}")
-    assert marked >= LEAST * len(items), f"{marked} of {len(items)} integration tests are marked stack"
+    collected: Collected = request.config.stash[COLLECTED]
+    whole = is_whole(request.config)
+    if not whole and collected.lacks():
+        pytest.skip(f"only a run of the whole suite can tell; this one has nothing of {', '.join(collected.lacks())}")
+    assert not collected.lacks()
+    record_property(SHARE, collected.told())
+    assert collected.marked >= LEAST * collected.all, collected.told()

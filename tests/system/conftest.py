@@ -21,8 +21,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def rack(tmp_path_factory: pytest.TempPathFactory, up_options: Callable[[], Sequence[str]]) -> Iterator[Rack]:
     """2 boxes x 4 channels, controller, control room; every test leaves it with all channels ready."""
     folder = tmp_path_factory.mktemp("rack")
-    with processes(folder) as begin:
-        yield Rack(folder, begin, boxes=2, channels=4, options=up_options())
+    with processes(folder) as begin, Rack(folder, begin, boxes=2, channels=4, options=up_options()) as made:
+        yield made
 
 
 @pytest.fixture

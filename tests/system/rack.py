@@ -7,7 +7,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from support import StartProcess
 
@@ -47,6 +47,12 @@ class Rack:
         self.channels = boxes * channels
         self.queries = Queries(self.state["database"])
         self.wait_ready()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.queries.close()
 
     @property
     def sip(self) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from production_parts import Mosquitto, stack
 from support import processes
 from system import rawsip
 from system import sipp as s
@@ -39,8 +40,8 @@ BACK_S = 30.0  # a box or module that is started again, on a busy machine
 def rack(tmp_path_factory: pytest.TempPathFactory, up_options: Callable[[], Sequence[str]]) -> Iterator[Rack]:
     """2 boxes x 2 channels of this module's own, because boxes are killed here."""
     folder = tmp_path_factory.mktemp("bad")
-    with processes(folder) as begin:
-        yield Rack(folder, begin, boxes=2, channels=2, options=up_options())
+    with processes(folder) as begin, Rack(folder, begin, boxes=2, channels=2, options=up_options()) as made:
+        yield made
 
 
 @pytest.fixture
@@ -494,8 +495,14 @@ def test_storm_of_calls_that_are_given_up_at_any_moment(rack: Rack, at: Callable
     assert sum(kinds.values()) == 30
     rows, calls = rack.records(number, 30), rack.ledger(number)
     assert len(rows) == 30
-    answered = [row for row in rows if row.outcome == "answered"]
-    assert len(answered) == sum(1 for call in calls if call["answered_at"]) >= kinds[200]
+    connected = sum(1 for call in calls if call["answered_at"])
+    assert connected >= kinds[200]
+
+    def recorded() -> bool:
+        return sum(row.outcome == "answered" for row in rack.records(number, 30)) == connected
+
+    # An answer that crossed a CANCEL is known from the box's part, which may come after the record.
+    until(recorded, "each answered call of the network is a record's")
     assert all(call["released_at"] for call in calls)
 
 
@@ -668,11 +675,19 @@ def test_box_killed_in_a_call(rack: Rack, trunk: Client) -> None:
     os.kill(child(rack, f"box-{box}"), signal.SIGKILL)
     assert call.ended(BACK_S).cause == 41
     row = only(rack, number)
-    assert (row.outcome, row.cause, row.side, row.estimated) == ("answered", 41, "rack", True)
+    assert (row.outcome, row.cause, row.side) == ("answered", 41, "rack")
     assert "box-lost" in row.marks
+    # The module held the call until the box was back and hung up: that moment is known.
+    agrees(rack, number, estimated=row.estimated)
     assert (row.box, row.channel) == (box, channel)
     rack.wait_ready()
     assert len(rack.ended(number)) == 1
+
+
+def outside_broker(rack: Rack) -> Mosquitto | None:
+    """The broker that this rack was given; None: its own."""
+    on = stack()
+    return on.parts.broker_at(rack.state["mqtt"]) if on else None
 
 
 @pytest.mark.stack
@@ -681,9 +696,12 @@ def test_broker_killed_in_a_call(rack: Rack, trunk: Client) -> None:
     number = quick(rack)
     call = trunk.call(number).invite()
     call.answered()
-    os.kill(child(rack, "broker"), signal.SIGKILL)
+    broker = outside_broker(rack)
+    broker.kill() if broker else os.kill(child(rack, "broker"), signal.SIGKILL)
     threading.Event().wait(0.5)
     call.bye()
+    if broker:
+        broker.start()
     until(lambda: not only(rack, number).estimated, "the box's part completes the record", BACK_S)
     assert agrees(rack, number).outcome == "answered"
     rack.wait_ready()
@@ -691,20 +709,36 @@ def test_broker_killed_in_a_call(rack: Rack, trunk: Client) -> None:
 
 
 @pytest.mark.stack
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_controller_ends_in_a_call(rack: Rack, trunk: Client, number: signal.Signals) -> None:
-    """Both sides are released, now or at the next start; the record tells it, with the network's own figures."""
+def test_controller_stopped_in_a_call(rack: Rack, trunk: Client) -> None:
+    """Both sides are released; the record tells it, with the network's own figures."""
     called = quick(rack)
     call = trunk.call(called).invite()
     call.answered()
     threading.Event().wait(0.3)
-    os.kill(child(rack, "controller"), number)
+    os.kill(child(rack, "controller"), signal.SIGTERM)
     assert call.ended(BACK_S).cause == 41
     until(lambda: only(rack, called).estimated is False, "the box's part completes the record", BACK_S)
     row = agrees(rack, called)
     assert (row.outcome, row.cause, row.side) == ("answered", 41, "rack")
-    assert row.marks[0] in ("controller-stopped", "lost")
+    assert row.marks[0] == "controller-stopped"
     until(lambda: serves(rack, trunk), "the controller serves again", BACK_S)
+
+
+@pytest.mark.stack
+def test_controller_killed_in_a_call(rack: Rack, trunk: Client) -> None:
+    """Nobody notices: the next controller knows the call, and its end and its record are as any call's."""
+    called = quick(rack)
+    call = trunk.call(called).invite()
+    call.answered()
+    threading.Event().wait(0.3)
+    os.kill(child(rack, "controller"), signal.SIGKILL)
+    until(lambda: serves(rack, trunk), "the controller serves again", BACK_S)
+    call.ack()  # the next controller can't know that its answer has arrived
+    call.bye()
+    until(lambda: only(rack, called).estimated is False, "the box's part completes the record", BACK_S)
+    row = agrees(rack, called)
+    assert (row.outcome, row.cause, row.side) == ("answered", 16, "calling")
+    assert row.marks[0] == "resumed"
 
 
 def serves(rack: Rack, client: Client) -> bool:

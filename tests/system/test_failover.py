@@ -25,8 +25,8 @@ def answered(number: str) -> str:
 @pytest.fixture
 def small_rack(tmp_path: Path, up_options: Callable[[], Sequence[str]]) -> Iterator[Rack]:
     """2 boxes x 1 channel, so that the next candidate is always in the other box."""
-    with processes(tmp_path) as begin:
-        yield Rack(tmp_path, begin, boxes=2, channels=1, options=up_options())
+    with processes(tmp_path) as begin, Rack(tmp_path, begin, boxes=2, channels=1, options=up_options()) as made:
+        yield made
 
 
 @pytest.mark.stack

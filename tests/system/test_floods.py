@@ -31,8 +31,8 @@ pytestmark = pytest.mark.timeout(180)
 def rack(tmp_path_factory: pytest.TempPathFactory, up_options: Callable[[], Sequence[str]]) -> Iterator[Rack]:
     """A rack of this module's own, because its controller remembers who flooded it."""
     folder = tmp_path_factory.mktemp("floods")
-    with processes(folder) as begin:
-        yield Rack(folder, begin, boxes=2, channels=4, options=up_options())
+    with processes(folder) as begin, Rack(folder, begin, boxes=2, channels=4, options=up_options()) as made:
+        yield made
 
 
 @contextmanager
