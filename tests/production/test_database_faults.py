@@ -1,4 +1,4 @@
-"""The database is locked, read-only, full (SQLite), gone or silent while calls come and go (quality.md, invariant 7).
+"""The database is locked, read-only, full, gone or silent while calls come and go (quality.md, invariant 7).
 
 Everybody here is real: the controller, its database, the faults. New calls are refused in plain words, those in
 progress end and have their record once the database is back, nothing is written by halves, and nobody has to help.
@@ -21,7 +21,7 @@ import pytest
 from controller_sim import until
 from controller_world import World, world
 from gateway_sip import Dialog, sdp_of
-from production_parts import InUse, Postgres, PostgresDatabase, stack, url_at
+from production_parts import InUse, Postgres, PostgresDatabase, as_user, stack, url_at
 
 from simrack.controller.store.rights import OWNER
 from simrack.wire import topics
@@ -126,6 +126,20 @@ async def frozen(_folder: Path) -> AsyncIterator[None]:
         os.kill(pid, signal.SIGCONT)
 
 
+@asynccontextmanager
+async def full(_folder: Path) -> AsyncIterator[None]:
+    """No file of the server may grow: its log of transactions can't, so it goes down, as it does on a full disk."""
+    postgres, _ = server()
+    assert postgres.process is not None
+    for pid in [postgres.process.pid, *children(postgres.process.pid)]:
+        # As its own user: another's limits are not for root in every container.
+        limit = as_user("postgres", ["prlimit", "--pid", str(pid), "--fsize=0:"], "SIGKILL")
+        assert await (await asyncio.create_subprocess_exec(*limit)).wait() == 0
+    yield
+    await asyncio.to_thread(postgres.process.wait, WITHIN_S)
+    postgres.start()  # in this thread, as above
+
+
 def children(pid: int) -> list[int]:
     return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
@@ -206,7 +220,7 @@ async def test_calls_when_sqlite_fails(tmp_path: Path, fault: Fault) -> None:
 
 
 @pytest.mark.stack
-@pytest.mark.parametrize("fault", [locked, read_only, gone, frozen])
+@pytest.mark.parametrize("fault", [locked, read_only, full, gone, frozen])
 async def test_calls_when_the_server_fails(tmp_path: Path, postgres: Postgres, fault: Fault) -> None:
     """A fault of the database server costs the calls that come during it, and no record."""
     url_at(tmp_path / "simrack.db")

@@ -2,10 +2,13 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -32,6 +35,7 @@ from simrack.controller.store.writer import Writer
 from simrack.wire.messages import CallPart
 
 ask = asyncio.to_thread
+NOBODY = 65534
 
 
 @pytest.mark.stack
@@ -162,6 +166,42 @@ async def test_a_locked_database_is_said_and_survived(
         other.execute("ROLLBACK")
         await writer.open_call(an_open_call())
     other.close()
+
+
+@pytest.fixture
+def without_rights(migrated: bytes) -> Iterator[tuple[Path, Callable[[], None]]]:
+    """A database that this process must not write, and how it may again."""
+    # Not below pytest's folder, which is root's own: root itself may write everywhere, so it becomes another user.
+    folder, before = Path(tempfile.mkdtemp(prefix="simrack-ro-")), os.geteuid()
+    path = folder / "simrack.db"
+    path.write_bytes(migrated)
+    path.chmod(0o444)
+    folder.chmod(0o555)
+
+    def give_back() -> None:
+        os.seteuid(before)
+        folder.chmod(0o755)
+        path.chmod(0o644)
+
+    if before == 0:
+        os.seteuid(NOBODY)
+    try:
+        yield path, give_back
+    finally:
+        give_back()
+        shutil.rmtree(folder)
+
+
+async def test_a_file_without_the_right_to_write_is_said_and_survived(
+    without_rights: tuple[Path, Callable[[], None]], clock: FixedClock
+) -> None:
+    """A restored file that belongs to somebody else: calls are refused with the cause, and taken once it is put right."""
+    path, give_back = without_rights
+    async with Writer(f"sqlite:///{path}", clock, "run") as writer:
+        with pytest.raises(StoreDown, match=r"readonly|read-only|unable to open"):
+            await writer.open_call(an_open_call())
+        give_back()
+        await writer.open_call(an_open_call())
 
 
 async def test_a_full_disk_is_said_and_survived(url: str, clock: FixedClock, queries: Queries) -> None:
