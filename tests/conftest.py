@@ -37,11 +37,24 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep a file's tests on one worker, and all tests of the shared rack together (`make test` runs two).
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Keep a file's tests on one worker, and all tests of whole processes on one (`make test` runs two).
 
-    What has no embedded twin (tests that ask for `postgres` or `mosquitto`) is left to `--stack`.
+    xdist's own groups do nothing with pytest 9.2: they are written into a node's name, which it does not read any more.
     """
+    from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
+
+    class ByFile(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            path = nodeid.partition("::")[0]
+            return "tests/system" if path.startswith("tests/system/") else path
+
+    return ByFile(config, log)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What has no embedded twin (tests that ask for `postgres` or `mosquitto`) is left to `--stack`."""
     root = config.rootpath / "tests"
     # Before anything is deselected, so that tests/production/test_share.py knows all.
     config.stash[COLLECTED] = Collected(
@@ -51,9 +64,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         alone = [item for item in items if {"postgres", "mosquitto"} & set(getattr(item, "fixturenames", ()))]
         items[:] = [item for item in items if item not in alone]
         config.hook.pytest_deselected(items=alone)
-    for item in items:
-        group = "rack" if "/tests/system/" in str(item.path) else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

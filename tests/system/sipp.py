@@ -1,5 +1,6 @@
 """SIPp (Debian's package sip-tester) as a traffic sender."""
 
+import contextlib
 import socket
 import subprocess
 import time
@@ -130,6 +131,17 @@ def pause(ms: int) -> str:
     return f'<pause milliseconds="{ms}"/>\n'
 
 
+def media_port(host: str) -> int:
+    """The first of the ports that SIPp binds for voice and video, RTP and RTCP."""
+    for _ in range(100):
+        first = free_port(socket.SOCK_DGRAM, host) // 2 * 2
+        with contextlib.ExitStack() as held, contextlib.suppress(OSError):
+            for port in range(first, first + 4):
+                held.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)).bind((host, port))
+            return first
+    raise AssertionError(f"no four free ports in a row at {host}")
+
+
 class Sipp:
     """Runs scenarios from one address against one controller."""
 
@@ -142,7 +154,7 @@ class Sipp:
         place = self.folder / f"sipp-{self.host}-{self._runs}"
         place.mkdir(parents=True)
         (place / "scenario.xml").write_text(HEAD + scenario + "</scenario>\n")
-        media = free_port(socket.SOCK_DGRAM, self.host) // 2 * 2
+        media = media_port(self.host)
         argv = [
             "sipp", self.target, "-sf", "scenario.xml", "-i", self.host, "-mi", self.host, "-mp", str(media), "-m", "1",
             "-nd", "-nostdin", "-timeout", "50s", "-timeout_error", "-trace_msg", "-message_file", "messages.log",
