@@ -213,6 +213,9 @@ class Manager(Transactions):
         try:
             response = Outcome(packet.text())
             tid = response.getTId(True, True)
+            # The library reads addresses when they are first asked for, which must not be later than here.
+            for name in ("from", "to"):
+                response.getHFBody(name).getTag()
             reachable(response, ra.address)
         except Exception as error:  # noqa: BLE001 - as above
             log.debug("sip response unreadable", source=ra.address, error=repr(error))
