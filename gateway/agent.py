@@ -108,6 +108,7 @@ class Box:
     modules: dict[int, Module] = field(default_factory=dict)
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
     _group: asyncio.TaskGroup | None = None
+    _calls: set[asyncio.Task[None]] = field(default_factory=set)
     _uplink: Uplink | None = None
     _switchboard: Switchboard | None = None
 
@@ -234,7 +235,9 @@ class Box:
         if self._group is None or self._switchboard is None:
             leg.reject(503, Cause.TEMPORARY_FAILURE, "the box is starting or stopping")
             return
-        self._group.create_task(self._guarded(leg, self._switchboard))
+        task = self._group.create_task(self._guarded(leg, self._switchboard))
+        self._calls.add(task)
+        task.add_done_callback(self._calls.discard)
 
     async def _guarded(self, leg: IncomingLeg, switchboard: Switchboard) -> None:
         try:
@@ -256,12 +259,17 @@ class Box:
     async def _wind_down(self, uplink: Uplink) -> None:
         if self._switchboard is not None:
             self._switchboard.closed = True
-        busy = self._order_all(logic.Ordered(Cause.TEMPORARY_FAILURE, "the box stops"))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(STOP_S):
-                for module in busy:
-                    await module.idle()
+                # Again until nobody is busy: a call may come in at a module while the others end.
+                while busy := self._order_all(logic.Ordered(Cause.TEMPORARY_FAILURE, "the box stops")):
+                    for module in busy:
+                        await module.idle()
         await uplink.farewell()
+        for task in self._calls:
+            # Their parts come from the journal, at the next start.
+            log.error("a call did not end in time", box=self.settings.box, task=task.get_name())
+            task.cancel()
 
     def end_unclaimed(self, gone_at: float | None) -> None:
         """The controller was restarted: calls whose INVITE died with it go, those that it answered are adopted."""

@@ -73,17 +73,22 @@ class Switchboard:
     async def _admit(self, leg: IncomingLeg) -> tuple[Module, LiveCall]:
         tools = self.tools
         invited = moment(tools.clock)
-        if self.closed:
-            raise Refused(503, Cause.TEMPORARY_FAILURE, "the box is stopping", "stopping")
+        self._check_open()
         request = self._read(leg)
         chosen = self._negotiate(leg)
         await self._remember(request, invited)
         try:
-            # From here on nothing waits, so that two INVITEs can't both find the channel free.
+            # From here on nothing waits, so that two INVITEs can't both find the channel free. The box may have
+            # begun to stop while the disk was busy: a call that starts now would hear nothing of it.
+            self._check_open()
             return self._assign(leg, request, chosen, invited)
         except Refused as no:
             no.remembered = request.attempt
             raise
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise Refused(503, Cause.TEMPORARY_FAILURE, "the box is stopping", "stopping")
 
     def _assign(
         self, leg: IncomingLeg, request: logic.CallRequest, chosen: sdp.Chosen, invited: Moment

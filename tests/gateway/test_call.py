@@ -247,6 +247,11 @@ class Books:
     rows: dict[str, OpenAttempt] = field(default_factory=dict)
     settled: list[tuple[int, str, LeftOver | None]] = field(default_factory=list)
     full: bool = False
+    #: The disk is busy until this is set.
+    written: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.written.set()
 
     async def put(self, body: CallPart | FaultPart) -> None:
         self.facts.append(body)
@@ -256,6 +261,7 @@ class Books:
     async def remember(self, row: OpenAttempt) -> bool:
         if self.full:
             raise StoreBroken("disk full")
+        await self.written.wait()
         fresh = row.attempt not in self.attempts
         self.attempts.add(row.attempt)
         self.rows.setdefault(row.attempt, row)
@@ -550,6 +556,20 @@ async def test_the_refusals_of_an_invite(rig: Rig) -> None:
     rig.board.closed = True
     assert await answer(Leg(attempt="6")) == "503 41 stopping"
     assert rig.driver.told == []
+
+
+async def test_a_call_that_arrives_as_the_box_stops_is_refused_also_behind_a_busy_disk(rig: Rig) -> None:
+    """It would be told of no stop: the box could not end before that call does."""
+    rig.books.written.clear()
+    leg = Leg(attempt="7")
+    taking = rig.start_task(rig.board.take(leg))
+    await asyncio.sleep(0)
+    rig.board.closed = True
+    rig.books.written.set()
+    await taking
+    assert leg.sent[-1] == "503 41 stopping"
+    assert rig.driver.told == []
+    assert rig.books.rows == {}
 
 
 async def test_clir_goes_with_the_call(rig: Rig) -> None:
