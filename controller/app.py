@@ -194,9 +194,6 @@ class _Rooms:
         self._strays = Strays(
             self._fleet.carried, self._desk.attempts, Commander(self._bus, "strays", self._clock, self._ids)
         )
-        self._strays = Strays(
-            self._fleet.carried, self._desk.attempts, Commander(self._bus, "strays", self._clock, self._ids)
-        )
         self._bus.on_connect(self._board.publish)
 
     async def serve(self, stack: AsyncExitStack, ready: Callable[[dict[str, Any]], None]) -> None:
@@ -220,7 +217,6 @@ class _Rooms:
             calls = parts.create_task(self._desk.run())
             try:
                 await self._open(stack, ready)
-                tasks.append(parts.create_task(self._strays.run()))
                 tasks.append(parts.create_task(self._strays.run()))
                 await self._owner.stopping.wait()
                 await self._desk.stop(STOP_WITHIN_S, hand_over=self._owner.handing_over)
