@@ -46,8 +46,8 @@ from simrack.controller.store.migrate import Migrated, migrate
 from simrack.controller.store.queries import Queries
 from simrack.controller.store.writer import Writer
 from simrack.sip.digest import Digest
-from simrack.sip.legs import Dial, DialogIds, IncomingLeg, Invite, Leg, OutgoingLeg, Rejection
-from simrack.sip.ports import Address, Door
+from simrack.sip.legs import DialogIds, IncomingLeg, Invite, Leg, Rejection
+from simrack.sip.ports import Address, CallStack, Door
 from simrack.sip.stack import Admission, SipStack
 from simrack.wire.causes import Cause
 from simrack.wire.errors import UserError
@@ -66,21 +66,8 @@ MOST_BAN_HOURS = 24 * 365
 MakeBus = Callable[[str, tuple[str, bytes]], Bus]
 
 
-class CallStack(Protocol):
-    """The SIP stack as the controller uses it (`sip.stack.SipStack`, or a twin of it)."""
-
-    async def start(self) -> None:
-        """Take calls from now on. Raises `UserError`."""
-
-    async def stop(self) -> None:
-        """Close at once."""
-
-    @property
-    def address(self) -> Address:
-        """Where it listens."""
-
-    def dial(self, dial: Dial) -> OutgoingLeg:
-        """Place a call."""
+class LastingStack(CallStack, Protocol):
+    """The SIP stack as the controller uses it: dialogs outlive a run."""
 
     def adopt(self, dialog: DialogIds, answer: str = "") -> Leg:
         """A connected leg from stored identifiers."""
@@ -97,7 +84,7 @@ class MakeStack(Protocol):
         trusted: Callable[[Address], bool], admit: Callable[[Address], Admission],
         suspect: Callable[[Address, str], None] | None = None,
         hears: Callable[[Address], bool] = ..., door: Door | None = None,
-    ) -> CallStack: ...  # fmt: skip
+    ) -> LastingStack: ...  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,7 +310,7 @@ class _Rooms:
         self._zones = tuple(site.zone for site in table.sites.values())
         return table
 
-    def _sip_stack(self) -> CallStack:
+    def _sip_stack(self) -> LastingStack:
         return self._owner.parts.make_stack(
             listen=parse_address(self._settings.sip.listen),
             on_invite=lambda leg: self._desk.on_invite(leg),

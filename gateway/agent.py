@@ -28,8 +28,8 @@ from simrack.gateway.ports import Hands, Locator, NoHands, NoPace, Opener, Pace,
 from simrack.gateway.settings import BoxSettings, check_link
 from simrack.gateway.switchboard import Switchboard
 from simrack.gateway.uplink import Self, Uplink, will
-from simrack.sip.legs import Dial, IncomingLeg, OutgoingLeg
-from simrack.sip.ports import Address
+from simrack.sip.legs import IncomingLeg
+from simrack.sip.ports import Address, CallStack
 from simrack.sip.stack import Admission, SipStack
 from simrack.wire.causes import Cause
 from simrack.wire.messages import FaultPart
@@ -53,23 +53,6 @@ ALONE_CHECK_S = 30.0
 MakeBus = Callable[[str, tuple[str, bytes]], Bus]
 #: Work beside the calls that runs as long as the box does, for instance the voice ticker.
 Background = Callable[[], Any]
-
-
-class CallStack(Protocol):
-    """The SIP stack as the box uses it (`sip.stack.SipStack`, or a twin of it)."""
-
-    async def start(self) -> None:
-        """Take calls from now on. Raises `UserError`."""
-
-    async def stop(self) -> None:
-        """Close at once."""
-
-    @property
-    def address(self) -> Address:
-        """Where it listens."""
-
-    def dial(self, dial: Dial) -> OutgoingLeg:
-        """Place a call."""
 
 
 class MakeStack(Protocol):
@@ -251,8 +234,11 @@ class Box:
 
     # --- endings ------------------------------------------------------------------------------------------
 
+    def _busy(self) -> list[Module]:
+        return [module for module in self.modules.values() if module.current is not None]
+
     def _order_all(self, event: logic.Event) -> list[Module]:
-        busy = [module for module in self.modules.values() if module.current is not None]
+        busy = self._busy()
         for module in busy:
             if module.current is not None:
                 module.current.feed(event)
@@ -260,7 +246,7 @@ class Box:
 
     async def _order_in_turn(self, event: logic.Event) -> list[Module]:
         """As `_order_all`, one after the other."""
-        busy = [module for module in self.modules.values() if module.current is not None]
+        busy = self._busy()
         for module in busy:
             if module.current is not None:
                 module.current.feed(event)
@@ -285,7 +271,7 @@ class Box:
     def end_unclaimed(self, gone_at: float | None) -> None:
         """The controller was restarted: calls whose INVITE died with it go, those that it answered are adopted."""
         before = self.clock.monotonic() - OVERTAKEN_S
-        calls = [module.current for module in self.modules.values() if module.current is not None]
+        calls = [module.current for module in self._busy() if module.current is not None]
         # A box that was cut off hears of the new controller late, and may have calls of it by then.
         run = self._uplink.controller if self._uplink is not None else ""
         orphans = [

@@ -3,10 +3,27 @@
 from collections.abc import Callable
 from typing import Protocol
 
-from simrack.sip.legs import DialogIds, Headers, Invite, Rejection
+from simrack.sip.legs import Dial, DialogIds, Headers, Invite, OutgoingLeg, Rejection
 from simrack.sip.screen import Packet, Refusal
 
 Address = tuple[str, int]  # IPv4 address and UDP port
+
+
+class CallStack(Protocol):
+    """The SIP stack as a process uses it (`sip.stack.SipStack`, or a twin of it)."""
+
+    async def start(self) -> None:
+        """Take calls from now on. Raises `UserError`."""
+
+    async def stop(self) -> None:
+        """Close at once."""
+
+    @property
+    def address(self) -> Address:
+        """Where it listens."""
+
+    def dial(self, dial: Dial) -> OutgoingLeg:
+        """Place a call."""
 
 
 class Sink(Protocol):
