@@ -387,8 +387,11 @@ class Conversation(ABC):
             await self._on.store.connected(self.id, dialogs)
         except StoreError as error:
             # Two people are connected; ending their call because a disk is slow would help nobody.
-            self._log.error("dialog identifiers were not stored", error=str(error))
-            self._on.alarms.set("store-down", active=isinstance(error, StoreDown), detail=str(error))
+            self._go_on_unwritten("dialog identifiers were not stored", error)
+
+    def _go_on_unwritten(self, what: str, error: StoreError) -> None:
+        self._log.error(what, error=str(error))
+        self._on.alarms.set("store-down", active=isinstance(error, StoreDown), detail=str(error))
 
     def _keep_in_step(self, carrier: Attempt) -> None:
         """A re-INVITE may have moved a side (target refresh): what is on disk must lead there too."""

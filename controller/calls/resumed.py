@@ -20,7 +20,7 @@ from simrack.controller.calls.record import History
 from simrack.controller.calls.services import Services
 from simrack.controller.models import KeptCall
 from simrack.controller.routing.decision import Candidate
-from simrack.controller.store.errors import StoreDown, StoreError
+from simrack.controller.store.errors import StoreError
 
 #: The fleet changes by messages; looking again this often costs nothing and delays nobody.
 LOOK_EVERY_S = 0.25
@@ -109,8 +109,7 @@ class ResumedCall(Conversation):
         try:
             await self._on.store.take_over(self.id, dialogs)
         except StoreError as error:
-            self._log.error("an open row was not taken over", error=str(error))
-            self._on.alarms.set("store-down", active=isinstance(error, StoreDown), detail=str(error))
+            self._go_on_unwritten("an open row was not taken over", error)
         return True
 
     async def _serve(self) -> None:

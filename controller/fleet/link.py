@@ -195,8 +195,7 @@ class FleetLink:
                 return events
             except StoreRefused as error:
                 if len(events) > 1:
-                    # One that the database refuses must not hold up its neighbours for ever.
-                    return [event for one in events for event in await self._stored([one])]
+                    return await self._one_by_one(events)
                 log.error("the database refuses a fact", box=events[0].box, seq=events[0].seq, error=str(error))
                 return []
             except StoreError as error:
@@ -205,10 +204,14 @@ class FleetLink:
             except Exception:
                 # A fault of ours in one fact must not end the controller; the box keeps what is not acknowledged.
                 if len(events) > 1:
-                    return [event for one in events for event in await self._stored([one])]
+                    return await self._one_by_one(events)
                 log.exception("a fact can't be taken", box=events[0].box, seq=events[0].seq)
                 return []
         return events
+
+    async def _one_by_one(self, events: Sequence[BoxEvent]) -> list[BoxEvent]:
+        """Store what can be: one that can't must not hold up its neighbours for ever."""
+        return [event for one in events for event in await self._stored([one])]
 
     async def _acknowledge(self, events: Iterable[BoxEvent]) -> None:
         for box, ranges in acknowledgements(events).items():

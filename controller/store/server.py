@@ -1,8 +1,9 @@
 """Making the database on a PostgreSQL server: roles, database, tables, rights (`simrack database create`)."""
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 
-from sqlalchemy import create_engine, text
+from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.engine import URL, Connection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
@@ -128,20 +129,21 @@ def _as_admin(url: URL, work: Callable[[Connection], None]) -> None:
     engine = create_engine(
         url, poolclass=NullPool, isolation_level="AUTOCOMMIT", connect_args={"connect_timeout": CONNECT_TIMEOUT_S}
     )
-    try:
-        with engine.connect() as connection:
-            work(connection)
-    except DBAPIError as error:
-        raise UserError(f"the server refuses: {str(error.orig).strip()}", "database", _ASK_ADMIN) from error
-    finally:
-        engine.dispose()
+    with _asking(engine), engine.connect() as connection:
+        work(connection)
 
 
 def _in_transaction(url: str, work: Callable[[Connection], None]) -> None:
     engine = write_engine(url)
+    with _asking(engine), engine.begin() as connection:
+        work(connection)
+
+
+@contextlib.contextmanager
+def _asking(engine: Engine) -> Iterator[None]:
+    """Turn what the server refuses into advice, and close the engine."""
     try:
-        with engine.begin() as connection:
-            work(connection)
+        yield
     except DBAPIError as error:
         raise UserError(f"the server refuses: {str(error.orig).strip()}", "database", _ASK_ADMIN) from error
     finally:
