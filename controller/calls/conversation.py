@@ -177,19 +177,30 @@ class Conversation(ABC):
         self._on.metrics.attempts.labels(result).inc()
 
     def _answered_in_vain(self, attempt: Attempt, sdp: bytes | None) -> None:
-        if self.history.end is not None and self.history.end.outcome == "cancelled":
+        if self.history.end is not None:
             self._cross(attempt)
         elif sdp is None:
             self._fail(End("failed", Cause.INTERWORKING, "box answered without SDP", "rack", 502))
         attempt.leg.hang_up(Cause.NORMAL, "call is over")
 
     def _cross(self, attempt: Attempt) -> None:
-        """A CANCEL and the network's connect crossed: the network counts an answered call, so do we."""
+        """A CANCEL, whoever wanted it, and the network's connect crossed: the network counts an answered call, so do we."""
         history = self.history
         history.mark("cancel-crossed")
-        status = history.end.status if history.end else 487
-        history.end = End("answered", Cause.NORMAL, "cancelled while it was answered", "calling", status)
         attempt.answered = True
+        end = history.end
+        if end is None or end.outcome == "cancelled":
+            status = end.status if end else 487
+            history.end = End("answered", Cause.NORMAL, "cancelled while it was answered", "calling", status)
+        else:
+            history.end = replace(end, outcome="answered", text=f"{end.text}, while it was answered")
+
+    def _count_connect(self) -> None:
+        """The box ended the leg in time for its 487, and the network had connected all the same: its part says so."""
+        end, carrier = self.history.end, self.history.carrier
+        unanswered = end is not None and end.outcome in ("cancelled", "failed")
+        if unanswered and carrier is not None and carrier.part is not None and carrier.part.connected is not None:
+            self._cross(carrier)
 
     # --- speaking -----------------------------------------------------------------------------------------
 
@@ -527,6 +538,7 @@ class Conversation(ABC):
                 attempt.leg.hang_up(Cause.TEMPORARY_FAILURE, text)
 
     async def _store(self) -> None:
+        self._count_connect()
         await keep(self._on, record.build(self.history))
         self._count_sims()
         self._live("ended")

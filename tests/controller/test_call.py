@@ -361,6 +361,38 @@ async def test_cancel_while_the_dialogs_are_being_stored() -> None:
     assert "cancel-crossed" in row.marks
 
 
+async def test_stop_of_the_controller_that_crosses_the_answer_is_an_answered_call() -> None:
+    """The sender was told 503, and the network charges all the same: the record must not say "failed"."""
+    on = stage(candidate(1))
+    run = Running(on)
+    leg = await run.dialled()
+    leg.cancel_works = False
+    leg.say(Ringing())
+    run.call.hang_up(Order("controller stops", mark="controller-stopped"))
+    await run.journal("box1:hang-up 41")
+    leg.say(connected())
+    run.call.take_part(on.part(connected=on.clock.utc(), talk_ms=25, side="rack"), timedelta())
+    row = await run.record()
+    assert (row.outcome, row.cause, row.side, row.sip_status) == ("answered", 41, "rack", 503)
+    assert (row.talk_network_ms, row.talk_sender_ms, row.estimated) == (25, 0, False)
+    assert {"cancel-crossed", "controller-stopped"} <= set(row.marks)
+
+
+async def test_connect_that_the_box_saw_only_after_its_487_is_an_answered_call() -> None:
+    """The CANCEL came to the box between the network's connect and the module's word of it."""
+    on = stage(candidate(1))
+    run = Running(on)
+    leg = await run.dialled()
+    leg.say(Ringing())
+    now = on.clock.utc()
+    run.call.hang_up(Order("hung up by NOC", mark="hung-up"))
+    await run.journal("box1:hang-up 41")
+    run.call.take_part(on.part(connected=now, talk_ms=30, side="rack"), timedelta())
+    row = await run.record()
+    assert (row.outcome, row.talk_network_ms) == ("answered", 30)
+    assert row.answered == now
+
+
 async def test_late_answer_of_an_abandoned_candidate_is_ended_and_recorded() -> None:
     """Two phones must not be connected to one caller, and the bill of the first must be explained."""
     on = stage(candidate(1), candidate(2))
