@@ -501,8 +501,7 @@ class LiveCall:
     async def _put_on_hook(self, cause: int) -> None:
         driver = self.line.driver
         for _ in range(HANG_UP_TRIES):
-            await driver.hang_up(cause)
-            ended = self.tools.clock.monotonic()
+            ended = await driver.hang_up(cause)
             if not await driver.in_call():
                 # The question takes its time too, which is none of the talk.
                 self._note("released", ended)

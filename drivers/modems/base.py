@@ -186,8 +186,12 @@ class ModemDriver(ABC):
         """Take the incoming call."""
 
     @abstractmethod
-    async def hang_up(self, cause: int = 16) -> None:
-        """End every call; on-hook afterwards whatever the stage. Idempotent."""
+    async def hang_up(self, cause: int = 16) -> float:
+        """End every call; on-hook afterwards whatever the stage. Idempotent.
+
+        Returns when the call was over, on the monotonic clock in s: when the module took the command, not when the
+        driver had made sure of it.
+        """
 
     @abstractmethod
     async def send_dtmf(self, digit: str) -> None:

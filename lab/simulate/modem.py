@@ -132,8 +132,9 @@ class SimDriver(ModemDriver):
         await self._ask("ATA")
         raise ModemRefused("nobody takes incoming calls here")
 
-    async def hang_up(self, cause: int = 16) -> None:
+    async def hang_up(self, cause: int = 16) -> float:
         (await self._ask("AT+CHUP")).hang_up(cause)
+        return self._clock.monotonic()
 
     async def send_dtmf(self, digit: str) -> None:
         await self._ask(f"AT+VTS={digit}")

@@ -363,3 +363,17 @@ async def test_audio_goes_on_once_and_off(bench: Begin) -> None:
     await module.driver.audio_off()
     sent = [text for text in module.module.sent if "QPCMV" in text or "QGPS" in text]
     assert sent == ['AT+QGPSCFG="outport","none"', "AT+QPCMV=1,0", "AT+QPCMV=0"]
+
+
+async def test_release_is_when_the_module_took_the_command(bench: Begin) -> None:
+    """Else the question by which the driver makes sure of it would be billed as talk time."""
+    module = await bench("ec25_hang_up_checked")
+    await module.driver.dial(NUMBER)
+    await module.progress(DIALLING, ALERTING)
+    asked = len(module.module.matching("AT+CLCC"))
+    hanging_up = asyncio.create_task(module.driver.hang_up())
+    await module.module.received("AT+CLCC", asked + 1)
+    taken = asyncio.get_running_loop().time()
+    module.module.go("list")
+    assert await hanging_up <= taken
+    assert (await module.progress(RELEASED)).at <= taken

@@ -87,11 +87,12 @@ class Driver(ModemDriver):
     async def answer(self) -> None:
         self.told.append("answer")
 
-    async def hang_up(self, cause: int = 16) -> None:
+    async def hang_up(self, cause: int = 16) -> float:
         self.told.append(f"hang up {cause}")
         if self.hang_up_error:
             raise self.hang_up_error
         self.off_hook = False
+        return 0.0  # "now", as the box takes it
 
     async def send_dtmf(self, digit: str) -> None:
         self.told.append(f"digit {digit}")

@@ -254,19 +254,21 @@ class GenericDriver(ServedDriver):
             raise self._modem_error(error) from error
         self._spawn(self._list_calls, Priority.URGENT)
 
-    async def hang_up(self, cause: int = 16) -> None:
+    async def hang_up(self, cause: int = 16) -> float:
         async with self._hang_up_turn:
+            ended = self._clock.monotonic()
             await self._end_dial()
             if not self.view.busy and not await self._voice_rows():
-                return
+                return ended
             self._hanging = cause
             try:
-                await self._climb_down(cause)
+                ended = await self._climb_down(cause)
             finally:
                 self._hanging = None
         if self._given_up:
             self._given_up = False
             self._spawn(self._look_for_ghost)
+        return ended
 
     async def _end_dial(self) -> None:
         """Let an outstanding ATD or ATA be taken, or break it off."""
@@ -277,27 +279,34 @@ class GenericDriver(ServedDriver):
             if self._chat.dialling:
                 self._chat.abandon()
 
-    async def _climb_down(self, cause: int) -> None:
+    async def _climb_down(self, cause: int) -> float:
         for command in self._hang_up_commands(cause):
             taken = await self._try(command, Priority.URGENT) is not None
-            if await self._on_hook(ON_HOOK_S if taken else 0.0):
-                return
+            ended = await self._on_hook(ON_HOOK_S if taken else 0.0)
+            if ended is not None:
+                return ended
         raise ModemRefused("still off-hook after every way to hang up")
 
     def _hang_up_commands(self, cause: int) -> tuple[AtCommand, ...]:
         """Ways to hang up, tried in this order until the call is gone."""
         return (AtCommand("AT+CHUP", timeout_s=CALL_S), AtCommand("ATH", timeout_s=CALL_S))
 
-    async def _on_hook(self, within_s: float) -> bool:
-        deadline = self._clock.monotonic() + within_s
+    async def _on_hook(self, within_s: float) -> float | None:
+        """Since when the module has no call; None when it still has one after `within_s`.
+
+        The command's OK when the first look finds none: asking took its time too, which is none of the talk.
+        """
+        since = self._clock.monotonic()
+        deadline = since + within_s
         while True:
             # The hang-up command was taken and this list is empty: two proofs.
             if not await self._voice_rows():
-                self._do(self.view.ended())
+                self._do(self.view.ended(), since)
                 self.view.failed()
-                return True
-            if self._clock.monotonic() >= deadline:
-                return False
+                return since
+            since = self._clock.monotonic()
+            if since >= deadline:
+                return None
             await asyncio.sleep(ON_HOOK_POLL_S)
 
     async def _look_for_ghost(self, after_s: float = GHOST_S) -> None:
@@ -333,8 +342,8 @@ class GenericDriver(ServedDriver):
 
     # Call states.
 
-    def _do(self, steps: tuple[Step, ...]) -> None:
-        now = self._clock.monotonic()
+    def _do(self, steps: tuple[Step, ...], at: float | None = None) -> None:
+        now = self._clock.monotonic() if at is None else at
         for step in steps:
             match step:
                 case Moved():

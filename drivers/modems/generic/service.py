@@ -174,12 +174,12 @@ class ServedDriver(ModemDriver):
     def _emit(self, event: ModemEvent) -> None:
         self.events.put_nowait(event)
 
-    def _spawn(self, work: Callable[P, Awaitable[None]], *args: P.args, **named: P.kwargs) -> None:
+    def _spawn(self, work: Callable[P, Awaitable[object]], *args: P.args, **named: P.kwargs) -> None:
         """Run a follow-up in the service's task group; before start and after the end there is none."""
         if self._group is not None:
             self._group.create_task(self._guarded(work, *args, **named))
 
-    async def _guarded(self, work: Callable[P, Awaitable[None]], *args: P.args, **named: P.kwargs) -> None:
+    async def _guarded(self, work: Callable[P, Awaitable[object]], *args: P.args, **named: P.kwargs) -> None:
         try:
             await work(*args, **named)
         except ModemError as error:
