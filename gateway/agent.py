@@ -47,6 +47,8 @@ STOP_S = 10.0
 OVERTAKEN_S = 1.0
 # A BYE costs 5 ms of the loop. All at once they would hold up the modules' own word of the release, and talk time.
 APART_S = 0.01
+# For the same reason what other BYEs wait in the socket is read in small portions, with the modules' ports in between.
+READ_SIP_FOR_S = 0.01
 # How often the box asks itself whether it still has a controller.
 ALONE_CHECK_S = 30.0
 
@@ -61,7 +63,7 @@ class MakeStack(Protocol):
     def __call__(
         self, *, listen: Address, on_invite: Callable[[IncomingLeg], None], clock: Clock, ids: Ids,
         trusted: Callable[[Address], bool], admit: Callable[[Address], Admission],
-        hears: Callable[[Address], bool] = ...,
+        hears: Callable[[Address], bool] = ..., read_for_s: float = ...,
     ) -> CallStack: ...  # fmt: skip
 
 
@@ -125,6 +127,7 @@ class Box:
             hears=lambda source: source == controller,
             trusted=lambda source: source == controller,
             admit=lambda _source: Admission.ACCEPT,
+            read_for_s=READ_SIP_FOR_S,
         )
         await stack.start()
         try:

@@ -690,8 +690,9 @@ class Engine:
 
     _running: ClassVar["Engine | None"] = None
 
-    def __init__(self, listen: Address, front: Front, ids: Ids, user_agent: str) -> None:
+    def __init__(self, listen: Address, front: Front, ids: Ids, user_agent: str, read_for_s: float) -> None:
         self._listen, self._front, self._ids, self._user_agent = listen, front, ids, user_agent
+        self._read_for_s = read_for_s
         self._manager: Manager | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0
@@ -723,7 +724,7 @@ class Engine:
         manager_module.dump_exception = dispatcher_module.dump_exception = _log_exception
         config = {
             "_sip_address": self._listen[0], "_sip_port": self._listen[1], "_sip_logger": Quiet(),
-            "user_agent": self._user_agent,
+            "user_agent": self._user_agent, "_read_for_s": self._read_for_s,
         }  # fmt: skip
         self._manager = config["_sip_tm"] = Manager(config, self._front, self._ids)
         Engine._running = self

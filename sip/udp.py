@@ -27,7 +27,7 @@ class AioUdp:
 
     transport = "udp"
 
-    def __init__(self, _config: Mapping[str, Any], uopts: Udp_server_opts) -> None:
+    def __init__(self, config: Mapping[str, Any], uopts: Udp_server_opts) -> None:
         self.uopts = uopts.getCopy()
         self.skt = socket.socket(uopts.family, socket.SOCK_DGRAM)
         try:
@@ -38,6 +38,7 @@ class AioUdp:
             self.skt.close()
             raise
         self.uopts.laddress = self.skt.getsockname()[:2]
+        self._read_for_s = float(config.get("_read_for_s", READ_FOR_S))
         self._unsent = 0
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self.skt.fileno(), self._readable)
@@ -68,7 +69,7 @@ class AioUdp:
 
     def _readable(self) -> None:
         began = now = MonoTime()
-        while now - began < READ_FOR_S:
+        while now - began < self._read_for_s:
             try:
                 data, address = self.skt.recvfrom(65535)
             except (BlockingIOError, InterruptedError):

@@ -41,9 +41,10 @@ _ESC = b"\x1b"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Information lines of a command that ended with OK."""
+    """Information lines of a command that ended with OK, which was read at `at` (monotonic, in s)."""
 
     lines: tuple[Line, ...]
+    at: float = 0.0
 
     @property
     def texts(self) -> tuple[str, ...]:
@@ -61,6 +62,7 @@ class _Flight:
     done: "asyncio.Future[Final]"
     prompted: "asyncio.Future[None]"
     lines: list[Line] = field(default_factory=list)
+    ended: float = 0.0
 
 
 class Turns:
@@ -233,7 +235,7 @@ class Chat:
                 flight.done.exception()  # taken note of, also where the time-out came first
         if not final.ok:
             raise AtRefused(masked(command.text), final)
-        return Answer(tuple(flight.lines))
+        return Answer(tuple(flight.lines), flight.ended)
 
     async def _send_body(self, flight: _Flight) -> None:
         await asyncio.wait((flight.prompted, flight.done), return_when=asyncio.FIRST_COMPLETED)
@@ -323,6 +325,8 @@ class Chat:
             # From here on lines are unsolicited, also those in the same burst of octets.
             self._flight = None
             if not flight.done.done():
+                # Now, not when its waiter gets its turn: on a busy box that is several turns of the loop later.
+                flight.ended = self._clock.monotonic()
                 flight.done.set_result(final)
             return True
         if self._finals is not None:

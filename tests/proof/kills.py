@@ -21,6 +21,8 @@ from simrack.controller.store.engine import read_engine
 
 #: Calls in each phase that a kill has to meet before it counts.
 EACH = 8
+#: Of all calls, those that a box may mark although nothing was done to it: the machine stood still, or a broker was away.
+MOST_GUESSED = 0.02
 #: A fresh installation after so many kills: its books stay small, and starts are tried as well.
 KILLS_A_FLOOR = 20
 
@@ -33,6 +35,8 @@ def note(made: Slice, result: Result, options: argparse.Namespace) -> None:
     made.counts["calls"] += result.calls
     made.counts["legs"] += result.legs
     made.counts["records marked estimated"] += result.estimated
+    if result.kill.kind != "box-frozen":
+        made.counts["marked, and their box was never hit"] += result.findings.guessed
     made.counts.update({f"met {phase}": result.phases[phase] for phase in PHASES})
     worst = max(made.figures.get("worst_difference_ms", 0), result.worst_ms)
     made.figures.update(worst_difference_ms=worst)
@@ -77,6 +81,9 @@ async def kill_them(options: Options) -> Slice:
             # Not a broken promise about calls, but one about coming back; the next floor is a fresh one.
             made.wrong.append(f"[floor] {error}"[:2000])
             sys.stderr.write(made.wrong[-1] + "\n")
+    guessed, calls = made.counts["marked, and their box was never hit"], made.counts["calls"]
+    if guessed > MOST_GUESSED * calls:
+        made.wrong.append(f"[talk] {guessed} of {calls} records were marked by boxes that were never hit")
     return made
 
 

@@ -134,6 +134,7 @@ class Findings:
     """What is wrong, by the invariant it breaks."""
 
     wrong: list[tuple[str, str]] = field(default_factory=list)
+    guessed: int = 0  # records that a box which was never hit has marked
 
     def add(self, invariant: str, text: str) -> None:
         self.wrong.append((invariant, text))
@@ -189,6 +190,7 @@ def equals_network(
         parts = product.parts.get(record.call, 0)
         if parts < len(mine):
             found.add("facts", f"{len(mine)} legs and {parts} parts of {call.told}, record {record.call}")
+    found.guessed = len(guessed)
     if len(guessed) > rules.guesses:
         found.add("talk", f"estimated, and their box was never hit: {len(guessed)}, first {guessed[0]}")
     found.wrong += [("records", f"the network has a leg to {number} that no client called") for number in by_number]

@@ -281,8 +281,9 @@ class GenericDriver(ServedDriver):
 
     async def _climb_down(self, cause: int) -> float:
         for command in self._hang_up_commands(cause):
-            taken = await self._try(command, Priority.URGENT) is not None
-            ended = await self._on_hook(ON_HOOK_S if taken else 0.0)
+            answer = await self._try(command, Priority.URGENT)
+            since = answer.at if answer is not None else self._clock.monotonic()
+            ended = await self._on_hook(since, ON_HOOK_S if answer is not None else 0.0)
             if ended is not None:
                 return ended
         raise ModemRefused("still off-hook after every way to hang up")
@@ -291,13 +292,12 @@ class GenericDriver(ServedDriver):
         """Ways to hang up, tried in this order until the call is gone."""
         return (AtCommand("AT+CHUP", timeout_s=CALL_S), AtCommand("ATH", timeout_s=CALL_S))
 
-    async def _on_hook(self, within_s: float) -> float | None:
+    async def _on_hook(self, since: float, within_s: float) -> float | None:
         """Since when the module has no call; None when it still has one after `within_s`.
 
-        The command's OK when the first look finds none: asking took its time too, which is none of the talk.
+        `since`, the command's OK, when the first look finds none: asking took its time too, which is none of the talk.
         """
-        since = self._clock.monotonic()
-        deadline = since + within_s
+        deadline = self._clock.monotonic() + within_s
         while True:
             # The hang-up command was taken and this list is empty: two proofs.
             if not await self._voice_rows():
