@@ -20,6 +20,7 @@ from simrack.controller.store.engine import write_engine
 from simrack.controller.store.errors import StoreDown
 from simrack.web.errors import BadForm, LinkSpent, SignInRefused, TooManyTries
 from simrack.web.guard import ACCOUNT_TRIES, ADDRESS_TRIES, Throttle, digest
+from simrack.wire import rights
 from simrack.wire.errors import UserError
 from simrack.wire.ports import Clock, Ids
 
@@ -44,6 +45,20 @@ class Session:
     user: str
     role: str
     api: bool = False
+    # An API token may have fewer rights than its owner; None: all of the role's.
+    only: frozenset[str] | None = None
+    # Of scoped roles: the senders or owners whose rows they see. Hidden: groups of fields that they never see.
+    scope: frozenset[str] = frozenset()
+    hidden: frozenset[str] = frozenset()
+
+    def may(self, right: str) -> bool:
+        """Whether this session has the right (wire.rights)."""
+        return rights.may(self.role, right) and (self.only is None or right in self.only)
+
+    @property
+    def actor(self) -> str:
+        """Who acts, in commands and in the audit log."""
+        return f"{rights.PERSON}:{self.user}"
 
 
 class Accounts:

@@ -10,7 +10,7 @@ import structlog
 from flask import Flask, Response, current_app, g, redirect, render_template, request
 from flask_openapi3.models.info import Info
 from flask_openapi3.openapi import OpenAPI
-from werkzeug.exceptions import BadRequest, HTTPException
+from werkzeug.exceptions import BadRequest, Forbidden, HTTPException
 from werkzeug.wrappers import Response as AnyResponse
 
 from simrack.controller.routing.criteria import BY_NAME
@@ -21,6 +21,8 @@ from simrack.web.desk import Desk
 from simrack.web.feed import Feed
 from simrack.web.guard import HEADERS, HSTS, form_token, same
 from simrack.web.live import Live
+from simrack.web.nav import PAGES
+from simrack.web.needs import right_of
 from simrack.web.settings import WebSettings
 from simrack.wire.causes import name as cause_name
 from simrack.wire.channel import LABELS
@@ -77,6 +79,7 @@ def create_app(the_room: Room) -> OpenAPI:
     _words(app, the_room)
     app.before_request(_check_host)
     app.before_request(_identify)
+    app.before_request(_check_right)
     app.before_request(_check_form)
     app.after_request(_protect)
     app.register_error_handler(StoreDown, _database_gone)
@@ -85,7 +88,8 @@ def create_app(the_room: Room) -> OpenAPI:
     app.add_url_rule("/openapi.json", "openapi_document", lambda: app.api_doc)
     for module in (pages_access, pages_rack, pages_calls, pages_records):
         app.register_blueprint(module.pages)
-    app.register_api(api.api)
+    for part in api.PARTS:
+        app.register_api(part.api)
     return app
 
 
@@ -125,6 +129,7 @@ def _page_words() -> dict[str, Any]:
     here = room()
     return {
         "session": getattr(g, "session", None),
+        "menu": [page for page in PAGES if (who := getattr(g, "session", None)) is not None and who.may(page.right)],
         "csrf": form_token(cookie) if cookie else "",
         "theme": theme if (theme := request.cookies.get("theme")) in ("light", "dark") else "",
         "wall": "wall" in request.args,
@@ -178,6 +183,16 @@ def _identify() -> AnyResponse | None:
         # Forms before sign-in need something to bind their token to; sign-in replaces it.
         g.cookie = g.new_cookie = room().ids.token(32)
     return None
+
+
+def _check_right() -> None:
+    """Nobody gets further than their rights; a view that names none is a mistake of ours and is closed."""
+    endpoint = request.endpoint
+    if endpoint is None or endpoint in OPEN_PAGES or g.session is None:
+        return
+    right = right_of(current_app.view_functions.get(endpoint))
+    if right is None or not g.session.may(right):
+        raise Forbidden
 
 
 def _sign_in_first() -> AnyResponse:
@@ -236,6 +251,7 @@ def _http_error(error: HTTPException) -> AnyResponse:
 
 
 _WHAT = {
+    403: "Your account has no right to this. Ask an administrator, or sign in as somebody else.",
     404: "There is nothing at this address. It may have been mistyped, or the thing is gone.",
     405: "This address can't be used that way.",
     413: "That is larger than any form here.",

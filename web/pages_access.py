@@ -7,6 +7,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from simrack.web.app import COOKIE, room, set_cookie
 from simrack.web.errors import BadForm, LinkSpent, SignInRefused, TooManyTries
+from simrack.web.needs import needs
 
 pages = Blueprint("access", __name__)
 
@@ -56,6 +57,7 @@ def sign_in() -> tuple[str, int] | AnyResponse:
 
 
 @pages.post("/sign-out")
+@needs("own.account")
 def sign_out() -> AnyResponse:
     room().accounts.sign_out(g.cookie)
     response = redirect("/sign-in")

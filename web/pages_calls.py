@@ -5,6 +5,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from simrack.web.app import me, room, wants_part
 from simrack.web.desk import GROUPS, CallView, call_view
+from simrack.web.needs import needs
 from simrack.wire import topics
 from simrack.wire.errors import CommandFailed
 
@@ -15,6 +16,7 @@ HANG_UP = "hang-up"
 
 
 @pages.get("/calls")
+@needs("calls.see")
 def calls() -> str:
     text, group = request.args.get("text", "").strip(), request.args.get("group", "")
     groups = room().desk.calls(text, group)
@@ -25,11 +27,13 @@ def calls() -> str:
 
 
 @pages.get("/calls/<call>/hang-up")
+@needs("calls.hang-up")
 def confirm(call: str) -> str:
     return render_template("hang_up_part.html" if wants_part("dialog") else "hang_up.html", view=_open_call(call), error="")
 
 
 @pages.post("/calls/<call>/hang-up")
+@needs("calls.hang-up")
 def hang_up(call: str) -> AnyResponse:
     view = _open_call(call)
     error = ""

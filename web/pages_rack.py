@@ -13,6 +13,7 @@ from simrack.web import cells
 from simrack.web.app import Room, room, wants_part
 from simrack.web.desk import call_view
 from simrack.web.feed import Item
+from simrack.web.needs import needs
 from simrack.web.tiles import tiles
 
 pages = Blueprint("rack", __name__)
@@ -23,11 +24,13 @@ LAST_CALLS, LOOKED_AT = 5, 200
 
 
 @pages.get("/")
+@needs("own.account")
 def start() -> AnyResponse:
     return redirect("/rack")
 
 
 @pages.get("/rack")
+@needs("rack.see")
 def rack() -> str:
     desk = room().desk
     snapshot = desk.model.snapshot()
@@ -37,6 +40,7 @@ def rack() -> str:
 
 
 @pages.get("/rack/<box>/<int:channel>")
+@needs("rack.see")
 def channel(box: str, channel: int) -> str:
     drawer = _drawer(box, channel)
     if wants_part("drawer"):
@@ -74,6 +78,7 @@ def _drawer(box: str, channel: int) -> dict[str, object]:
 
 
 @pages.get("/alarms")
+@needs("alarms.see")
 def alarms() -> str:
     everything = "all" in request.args
     rows = room().desk.queries.alarms(not everything)
@@ -82,6 +87,7 @@ def alarms() -> str:
 
 
 @pages.get("/search")
+@needs("own.account")
 def search() -> AnyResponse:
     """One field for everything: a box opens its place on the rack, a card its channel, the rest the records."""
     wanted = request.args.get("q", "").strip()
@@ -97,6 +103,7 @@ def search() -> AnyResponse:
 
 
 @pages.get("/stream")
+@needs("own.account")
 def stream() -> Response:
     """Live changes as server-sent events."""
     here = room()

@@ -12,6 +12,7 @@ from simrack.controller.models import RecordFilter, RecordRow
 from simrack.web.app import me, room, wants_part
 from simrack.web.columns import BY_ID, COLUMNS, USUAL, Shown, chosen, csv_lines, heading
 from simrack.web.desk import call_view
+from simrack.web.needs import needs
 from simrack.web.story import story_view
 from simrack.wire import causes
 
@@ -54,6 +55,7 @@ def _moment(text: str, name: str, wrong: dict[str, str]) -> datetime | None:
 
 
 @pages.get("/records")
+@needs("records.see")
 def records() -> str:
     given = {key: value for key, value in request.args.items() if value}
     wanted, wrong = read_filter(given)
@@ -109,6 +111,7 @@ def _causes() -> list[tuple[int, str]]:
 
 
 @pages.get("/records.csv")
+@needs("records.export")
 def export() -> Response:
     wanted, wrong = read_filter(dict(request.args.items()))
     if wrong:
@@ -139,6 +142,7 @@ def _all_rows(wanted: RecordFilter) -> Iterator[RecordRow]:
 
 
 @pages.get("/records/<call>")
+@needs("records.see")
 def story(call: str) -> str:
     desk = room().desk
     found = desk.queries.story(call)

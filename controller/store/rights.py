@@ -30,20 +30,30 @@ _FACTS: dict[str, tuple[str, ...]] = {
     "attempt": _KEEP,
     "box_event_seen": _ALL,
     "alarm": _KEEP,
+    "audit": (_READ, _ADD),  # append-only
+    "call_trace": _ALL,
     "config_version": _KEEP,
     "config_active": _KEEP,
     **{f"config_{name}": (_READ, _ADD) for name in CONFIG_TABLES},
 }
-_ACCOUNTS = ("web_user", "web_session", "setup_link")
+_ACCOUNTS = ("web_user", "web_session", "setup_link", "web_recovery", "web_try", "web_act", "web_draft")
+#: What the controller reads of the control room's: who may do what (a view without secrets), acts and drafts.
+_SHARED: dict[str, tuple[str, ...]] = {"account": (_READ,), "web_act": (_READ,), "web_draft": (_READ,)}
 #: Functions of the owner that the controller may call, with the owner's rights.
+#: Tables and views alike.
+_RELATIONS = (
+    "SELECT tablename FROM pg_tables WHERE schemaname = 'public' "
+    "UNION ALL SELECT viewname FROM pg_views WHERE schemaname = 'public'"
+)
 _FUNCTIONS = ("simrack_make_partitions(date, integer)",)
 
 
 def rights(role: str) -> dict[str, tuple[str, ...]]:
     """What a role may do, by table; a table that is not named is out of its reach."""
     if role == CONTROLLER:
-        return dict(_FACTS)
-    return {**dict.fromkeys(_FACTS, (_READ,)), **dict.fromkeys(_ACCOUNTS, _ALL)}
+        return {**_FACTS, **_SHARED}
+    # Acts are for ever: the control room adds and reads them, like everybody.
+    return {**dict.fromkeys(_FACTS, (_READ,)), **dict.fromkeys(_ACCOUNTS, _ALL), "web_act": (_READ, _ADD)}
 
 
 def has_roles(connection: Connection) -> bool:
@@ -59,7 +69,7 @@ def has_roles(connection: Connection) -> bool:
 
 def grant(connection: Connection) -> None:
     """Give both roles exactly their rights, in the caller's transaction. Only the tables' owner may."""
-    there = set(_names(connection, "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"))
+    there = set(_names(connection, _RELATIONS))
     for role in (CONTROLLER, WEB):
         for kind in ("TABLES", "SEQUENCES", "FUNCTIONS"):
             _run(connection, f"REVOKE ALL ON ALL {kind} IN SCHEMA public FROM {role}, PUBLIC")
@@ -77,7 +87,7 @@ def grant(connection: Connection) -> None:
 
 def differences(connection: Connection) -> tuple[str, ...]:
     """Where the rights on the server are not those of this release, as sentences."""
-    there = _names(connection, "SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+    there = _names(connection, _RELATIONS)
     asked = text("SELECT has_table_privilege(:role, format('public.%I', :table ::text), :right)")
     found = []
     for role in (CONTROLLER, WEB):

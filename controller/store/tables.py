@@ -13,6 +13,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
@@ -184,6 +185,10 @@ alarm = Table(
     Column("last", UtcTime, nullable=False),
     Column("closed", UtcTime),
     Column("count", Integer, nullable=False, default=1, server_default="1"),
+    # Somebody has it in hand: it is quiet until it closes, and says who.
+    Column("acknowledged", UtcTime),
+    _text("acknowledged_by"),
+    _text("note"),
     # One open alarm per cause, kept by the database itself.
     Index(
         "uq_alarm_open_cause",
@@ -204,6 +209,10 @@ config_version = Table(
     Column("created", UtcTime, nullable=False),
     # Null while it is being written: such a version was never whole.
     Column("activated", UtcTime),
+    # The version that it was made from, why, and what changed (list of controller.config.changes.Change as JSON).
+    Column("parent", Integer),
+    _text("note"),
+    Column("changes", Text),
 )
 
 # One row (id 1): changing it puts a version in force.
@@ -239,12 +248,14 @@ config_sender = _config_table("sender")
 # One row per prefix: a hundred thousand of them are imported in batches.
 config_pattern = _config_table("pattern", Column("prefix", String, nullable=False))
 config_limit = _config_table("limit")
+# One row per global option that is not at its default: name and {"value": ...}.
+config_setting = _config_table("setting")
 
 CONFIG_TABLES: dict[str, Table] = {
     table.name.removeprefix("config_"): table
     for table in (
         config_installation, config_site, config_agreement, config_plan, config_sim, config_sender,
-        config_pattern, config_limit,
+        config_pattern, config_limit, config_setting,
     )
 }  # fmt: skip
 
@@ -259,6 +270,33 @@ web_user = Table(
     Column("last_login", UtcTime),
     Column("disabled", Boolean, nullable=False, default=False, server_default=text("false")),
     Column("settings", JSON),
+    _text("email"),
+    # Names of senders or owners that a scoped role sees (wire.rights.SCOPED), and field groups kept from it.
+    Column("scope", JSON),
+    Column("hidden", JSON),
+    # The second factor's secret, encrypted (ADR 0803); `totp_since` null: not confirmed yet, not asked for.
+    _text("totp_secret"),
+    Column("totp_since", UtcTime),
+    # The time step of the last code that was taken: a code serves once (RFC 6238 5.2).
+    Column("totp_step", BigInteger),
+    Column("must_change", Boolean, nullable=False, default=False, server_default=text("false")),
+)
+
+web_recovery = Table(
+    "web_recovery",
+    metadata,
+    Column("user_id", _RowId, ForeignKey("web_user.id", ondelete="CASCADE"), primary_key=True),
+    Column("code_hash", String, primary_key=True),
+    Column("used", UtcTime),
+)
+
+# Wrong tries at the door, so that a restart of the control room does not free a guesser.
+web_try = Table(
+    "web_try",
+    metadata,
+    Column("id", _RowId, primary_key=True, autoincrement=True),
+    Column("key", String, nullable=False, index=True),  # name:... or address:...
+    Column("at", UtcTime, nullable=False),
 )
 
 web_session = Table(
@@ -273,6 +311,70 @@ web_session = Table(
     _text("csrf"),
     _text("address"),
     _text("agent"),
+    # What lists and revocation call it; the hash is nobody's business.
+    _text("public"),
+    Column("kind", String, nullable=False, default="browser", server_default="browser"),  # browser | token
+    _text("name"),
+    # Rights of an API token, fewer than its owner's; null: all of them.
+    Column("rights", JSON),
+    # The account through whose eyes an administrator looks.
+    Column("eyes", _RowId),
+    # Name and password were right and the second factor is still to come.
+    Column("half", Boolean, nullable=False, default=False, server_default=text("false")),
+)
+
+# What people did with accounts, sessions and listening: written with the act itself, chained by the controller.
+web_act = Table(
+    "web_act",
+    metadata,
+    Column("id", _RowId, primary_key=True, autoincrement=True),
+    Column("at", UtcTime, nullable=False),
+    Column("actor", String, nullable=False),
+    _text("address"),
+    Column("action", String, nullable=False),
+    _text("subject"),
+    Column("detail", Text),  # JSON object
+)
+
+# Changes that somebody prepares and nothing uses yet.
+web_draft = Table(
+    "web_draft",
+    metadata,
+    Column("id", _RowId, primary_key=True, autoincrement=True),
+    Column("author", String, nullable=False),
+    Column("created", UtcTime, nullable=False),
+    Column("changed", UtcTime, nullable=False),
+    _text("note"),
+    Column("changes", Text, nullable=False),  # list of controller.config.changes.Change as JSON
+    Column("state", String, nullable=False, default="open", server_default="open"),  # open | applied | dropped
+)
+
+# Append-only and chained: each entry holds the hash of the one before (docs/audit.md).
+audit = Table(
+    "audit",
+    metadata,
+    Column("seq", BigInteger().with_variant(Integer(), "sqlite"), primary_key=True, autoincrement=False),
+    Column("at", UtcTime, nullable=False),
+    Column("actor", String, nullable=False),
+    _text("address"),
+    Column("action", String, nullable=False),
+    _text("subject"),
+    Column("detail", Text, nullable=False),  # JSON object, keys sorted, no spaces: what the hash is made of
+    # Where it came from when not from the controller itself ("act:12"): taken over once.
+    Column("source", String, unique=True),
+    Column("previous", String, nullable=False),
+    Column("hash", String, nullable=False),
+    Index("ix_audit_at", "at"),
+    Index("ix_audit_subject", "subject"),
+)
+
+# A call's SIP messages as they went over the wire, compressed; kept for a short time of its own.
+call_trace = Table(
+    "call_trace",
+    metadata,
+    Column("call", String, primary_key=True),
+    Column("started", UtcTime, nullable=False, index=True),
+    Column("messages", LargeBinary, nullable=False),
 )
 
 setup_link = Table(

@@ -1,0 +1,9 @@
+"""The HTTP API: the pages' own services as JSON, described at /openapi.json (OpenAPI 3.1).
+
+Whoever is signed in may use it, by session cookie or by `Authorization: Bearer TOKEN`, as far as their rights go.
+`PARTS` names every part; a new one is a row.
+"""
+
+from simrack.web.api import alarms, rack, records
+
+PARTS = (rack, records, alarms)

@@ -1,0 +1,28 @@
+"""The pages of the control room in the order of the menu; whoever lacks a page's right doesn't see it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One row of the menu; `key` goes there after `g`."""
+
+    key: str
+    path: str
+    title: str
+    icon: str
+    right: str
+
+
+PAGES = (
+    Page("r", "/rack", "Rack", "grid", "rack.see"),
+    Page("c", "/calls", "Calls", "voice", "calls.see"),
+    Page("e", "/records", "Records", "list", "records.see"),
+    Page("a", "/alarms", "Alarms", "alert", "alarms.see"),
+)
+
+
+def start_page(may: Callable[[str], bool]) -> str:
+    """Where somebody with these rights begins: the first page of the menu that is open to them."""
+    return next((page.path for page in PAGES if may(page.right)), "/account")
