@@ -3,6 +3,7 @@
 All are frozen; what is stored as JSON is a pydantic model.
 """
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
@@ -10,6 +11,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from simrack.wire.messages import AtLine, MediaFigures
+from simrack.wire.rights import ROLES, SCOPED
 
 
 class _Stored(BaseModel):
@@ -265,9 +267,50 @@ class Names:
     sites: dict[str, str] = field(default_factory=dict)
     sim_plans: dict[str, str] = field(default_factory=dict)  # ICCID -> plan
     imsi_plans: dict[str, str] = field(default_factory=dict)  # IMSI prefix -> plan; the longest wins
+    plan_owners: dict[str, str] = field(default_factory=dict)  # plan -> its owner, "" of the rack's own
 
     def plan_of(self, iccid: str, imsi: str) -> str:
         """The plan of a SIM by its card, else by the longest IMSI prefix; "" when none has it."""
         found = self.sim_plans.get(iccid, "")
         prefixes = (imsi[:length] for length in range(len(imsi), 0, -1))
         return found or next((self.imsi_plans[p] for p in prefixes if p in self.imsi_plans), "")
+
+
+@dataclass(frozen=True, slots=True)
+class Own:
+    """Whose rows somebody may see: traffic of these senders, over these plans. None: no bound on that side.
+
+    A row is seen when both sides let it through; an empty set lets nothing through.
+    """
+
+    senders: frozenset[str] | None = None
+    plans: frozenset[str] | None = None
+
+    @classmethod
+    def of(cls, role: str, scope: Iterable[str], plan_owners: Mapping[str, str]) -> "Own":
+        """The bounds of a role (wire.rights.SCOPED) with the names that its account was given."""
+        kind, names = SCOPED.get(role), frozenset(scope)
+        if role not in ROLES:
+            return cls(frozenset(), frozenset())
+        if kind == "senders":
+            return cls(senders=names)
+        if kind == "owners":
+            return cls(plans=frozenset(plan for plan, owner in plan_owners.items() if owner and owner in names))
+        return cls()
+
+    @property
+    def everything(self) -> bool:
+        """No bound at all."""
+        return self.senders is None and self.plans is None
+
+    def sees(self, sender: str, plan: str) -> bool:
+        """Whether a call of this sender over this plan is theirs."""
+        return (self.senders is None or sender in self.senders) and (self.plans is None or plan in self.plans)
+
+    def sees_plan(self, plan: str) -> bool:
+        """Whether a plan, and so its SIMs and the channels that hold them, are theirs. Never a sender's."""
+        return self.senders is None and (self.plans is None or plan in self.plans)
+
+    def sees_sender(self, sender: str) -> bool:
+        """Whether a sender's own record is theirs. Never an owner's."""
+        return self.plans is None and (self.senders is None or sender in self.senders)

@@ -4,7 +4,7 @@ Secrets are kept as digests only: a copied database signs nobody in.
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,11 +15,13 @@ from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
+from simrack.controller.models import Own
 from simrack.controller.store import tables as t
 from simrack.controller.store.engine import write_engine
 from simrack.controller.store.errors import StoreDown
 from simrack.web.errors import BadForm, LinkSpent, SignInRefused, TooManyTries
 from simrack.web.guard import ACCOUNT_TRIES, ADDRESS_TRIES, Throttle, digest
+from simrack.web.masks import Mask
 from simrack.wire import rights
 from simrack.wire.errors import UserError
 from simrack.wire.ports import Clock, Ids
@@ -59,6 +61,17 @@ class Session:
     def actor(self) -> str:
         """Who acts, in commands and in the audit log."""
         return f"{rights.PERSON}:{self.user}"
+
+    def own(self, plan_owners: Mapping[str, str]) -> Own:
+        """Whose rows this session sees."""
+        return Own.of(self.role, self.scope, plan_owners)
+
+    def mask(self) -> Mask:
+        """What of a row this session reads."""
+        return Mask(
+            whole=self.may("numbers.whole"), hidden=self.hidden, way=self.may("records.plan"),
+            why=self.may("records.route"), trace=self.may("records.trace"),
+        )  # fmt: skip
 
 
 class Accounts:

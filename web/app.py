@@ -1,7 +1,7 @@
 """The Flask application: who may see what, headers, errors; pages and API hang on it as blueprints."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import quote, urlsplit
@@ -13,6 +13,7 @@ from flask_openapi3.openapi import OpenAPI
 from werkzeug.exceptions import BadRequest, Forbidden, HTTPException
 from werkzeug.wrappers import Response as AnyResponse
 
+from simrack.controller.models import Names, Own
 from simrack.controller.routing.criteria import BY_NAME
 from simrack.controller.store.errors import StoreDown
 from simrack.web import cells, text
@@ -21,6 +22,7 @@ from simrack.web.desk import Desk
 from simrack.web.feed import Feed
 from simrack.web.guard import HEADERS, HSTS, form_token, same
 from simrack.web.live import Live
+from simrack.web.masks import Mask
 from simrack.web.nav import PAGES
 from simrack.web.needs import right_of
 from simrack.web.settings import WebSettings
@@ -64,6 +66,28 @@ def room() -> Room:
 def me() -> Session:
     """Who is signed in; only for pages behind the guard."""
     return cast(Session, g.session)
+
+
+def own() -> Own:
+    """Whose rows who is signed in sees; every query of calls, records and figures takes it."""
+    return me().own(room().desk.names().plan_owners)
+
+
+def mask() -> Mask:
+    """What of a row they read; every row passes through it before a page, a CSV or the API shows it."""
+    return me().mask()
+
+
+def names() -> Names:
+    """Titles of what they may know the name of: for words on pages and for the choices of a filter."""
+    whole, bounds = room().desk.names(), own()
+    if not bounds.everything:
+        senders = {name: title for name, title in whole.senders.items() if bounds.senders is None or name in bounds.senders}
+        plans = {name: title for name, title in whole.plans.items() if bounds.sees_plan(name)}
+        cards = {card: plan for card, plan in whole.sim_plans.items() if plan in plans}
+        ranges = {prefix: plan for prefix, plan in whole.imsi_plans.items() if plan in plans}
+        whole = replace(whole, senders=senders, plans=plans, sim_plans=cards, imsi_plans=ranges, plan_owners={})
+    return mask().names(whole)
 
 
 def create_app(the_room: Room) -> OpenAPI:

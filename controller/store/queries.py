@@ -32,6 +32,7 @@ from simrack.controller.store import tables as t
 from simrack.controller.store.engine import read_engine
 from simrack.controller.store.errors import StoreDown
 from simrack.controller.store.partitions import record_of
+from simrack.controller.tracing.messages import Trace, unpack
 from simrack.wire.messages import AtLine, MediaFigures
 
 # A page longer than this helps nobody and costs memory.
@@ -88,6 +89,12 @@ class Queries:
             attempts=tuple(_attempt(row) for row in attempts),
         )
 
+    def trace(self, call: str) -> Trace | None:
+        """A call's SIP messages; None when none are kept. ValueError: what is kept is damaged."""
+        with self._read() as connection:
+            kept = connection.execute(select(t.call_trace.c.messages).where(t.call_trace.c.call == call)).scalar()
+        return None if kept is None else unpack(kept)
+
     def open_calls(self) -> tuple[OpenCallRow, ...]:
         """Calls in progress, oldest first."""
         names = tuple(OpenCallRow.__dataclass_fields__)
@@ -139,6 +146,7 @@ class Queries:
             _titles(senders), _titles(plans), _titles(sites),
             sim_plans={row.name: row.plan for row in sims},
             imsi_plans={prefix: name for name, body in plans for prefix in body.get("imsi_prefixes", ())},
+            plan_owners={name: body.get("owner", "") for name, body in plans},
         )  # fmt: skip
 
     @contextmanager
