@@ -24,19 +24,21 @@ _ALL = (_READ, _ADD, _CHANGE, _REMOVE)
 _FACTS: dict[str, tuple[str, ...]] = {
     "alembic_version": (_READ,),
     "open_call": _ALL,
-    "cdr": _KEEP,  # a record is completed once, never removed
-    "cdr_key": (_READ, _ADD),
-    "call_story": _KEEP,
-    "attempt": _KEEP,
+    # A record is completed once; it and what hangs on it are removed by age alone (store/retention.py).
+    "cdr": _ALL,
+    "cdr_key": (_READ, _ADD, _REMOVE),
+    "call_story": _ALL,
+    "attempt": _ALL,
     "box_event_seen": _ALL,
-    "alarm": _KEEP,
+    "alarm": _ALL,
     "audit": (_READ, _ADD),  # append-only
+    "audit_head": _KEEP,
     "call_trace": _ALL,
     "config_version": _KEEP,
     "config_active": _KEEP,
     **{f"config_{name}": (_READ, _ADD) for name in CONFIG_TABLES},
 }
-_ACCOUNTS = ("web_user", "web_session", "setup_link", "web_recovery", "web_try", "web_act", "web_draft")
+_ACCOUNTS = ("web_user", "web_session", "setup_link", "web_recovery", "web_try", "web_act", "web_answer", "web_draft", "web_route_test")
 #: What the controller reads of the control room's: who may do what (a view without secrets), acts and drafts.
 _SHARED: dict[str, tuple[str, ...]] = {"account": (_READ,), "web_act": (_READ,), "web_draft": (_READ,)}
 #: Functions of the owner that the controller may call, with the owner's rights.

@@ -125,6 +125,11 @@ cdr = Table(
     Index("ix_cdr_figures", "started", "direction", "outcome", "talk_network_ms", "setup_ms"),
     Index("ix_cdr_sender_started", "sender", "started"),
     Index("ix_cdr_box_started", "box", "started"),
+    # What people search for: a plan's and a card's calls, and a number on either side (ADR 0606).
+    Index("ix_cdr_plan_started", "plan", "started"),
+    Index("ix_cdr_iccid_started", "iccid", "started"),
+    Index("ix_cdr_called_started", "called", "started"),
+    Index("ix_cdr_calling_started", "calling", "started"),
 )
 
 # Apart from the record, so that lists stay lean and its retention may differ.
@@ -336,6 +341,20 @@ web_act = Table(
     Column("detail", Text),  # JSON object
 )
 
+# Answers of the API to requests that carried an Idempotency-Key, so that a repeated one acts once.
+web_answer = Table(
+    "web_answer",
+    metadata,
+    Column("user_id", _RowId, ForeignKey("web_user.id", ondelete="CASCADE"), primary_key=True, autoincrement=False),
+    Column("key", String, primary_key=True),
+    # SHA-256 of method, address and body: the same key with another request is a mistake of the program.
+    Column("request", String, nullable=False),
+    Column("at", UtcTime, nullable=False),
+    # Null while the first request is being worked on.
+    Column("status", Integer),
+    Column("body", Text),  # encrypted: an answer may hold a new token
+)
+
 # Changes that somebody prepares and nothing uses yet.
 web_draft = Table(
     "web_draft",
@@ -347,6 +366,20 @@ web_draft = Table(
     _text("note"),
     Column("changes", Text, nullable=False),  # list of controller.config.changes.Change as JSON
     Column("state", String, nullable=False, default="open", server_default="open"),  # open | applied | dropped
+)
+
+# Questions to routing with the answer that people count on, asked again after each change.
+web_route_test = Table(
+    "web_route_test",
+    metadata,
+    Column("id", _RowId, primary_key=True, autoincrement=True),
+    Column("created", UtcTime, nullable=False),
+    Column("author", String, nullable=False),
+    Column("name", String, nullable=False, unique=True),
+    Column("sender", String, nullable=False),
+    Column("called", String, nullable=False),
+    _text("calling"),
+    Column("expected", String, nullable=False),  # plan:NAME, or refused:REASON
 )
 
 # Append-only and chained: each entry holds the hash of the one before (docs/audit.md).
@@ -366,6 +399,15 @@ audit = Table(
     Column("hash", String, nullable=False),
     Index("ix_audit_at", "at"),
     Index("ix_audit_subject", "subject"),
+)
+
+# One row (id 1): the entry that was written last. Entries that are cut off at the end are missed by it.
+audit_head = Table(
+    "audit_head",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("hash", String, nullable=False),
 )
 
 # A call's SIP messages as they went over the wire, compressed; kept for a short time of its own.

@@ -22,8 +22,14 @@ def _flag(name: str) -> sa.Column[bool]:
     return sa.Column(name, sa.Boolean(), server_default=sa.text("false"), nullable=False)
 
 
+# What records are searched by (ADR 0606).
+_SEARCHED = ("plan", "iccid", "called", "calling")
+
+
 def upgrade() -> None:
     _columns()
+    for name in _SEARCHED:
+        op.create_index(f"ix_cdr_{name}_started", "cdr", [name, "started"])
     _accounts()
     _facts()
     # What the controller may know of accounts: no password, no second factor (store/rights.py).
@@ -79,6 +85,17 @@ def _accounts() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_web_act"),
     )
     op.create_table(
+        "web_answer",
+        sa.Column("user_id", _ROW_ID, autoincrement=False, nullable=False),
+        sa.Column("key", sa.String(), nullable=False),
+        sa.Column("request", sa.String(), nullable=False),
+        sa.Column("at", _TIME, nullable=False),
+        sa.Column("status", sa.Integer()),
+        sa.Column("body", sa.Text()),
+        sa.ForeignKeyConstraint(["user_id"], ["web_user.id"], name="fk_web_answer_user_id", ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("user_id", "key", name="pk_web_answer"),
+    )
+    op.create_table(
         "web_draft",
         sa.Column("id", _ROW_ID, autoincrement=True, nullable=False),
         sa.Column("author", sa.String(), nullable=False),
@@ -88,6 +105,19 @@ def _accounts() -> None:
         sa.Column("changes", sa.Text(), nullable=False),
         sa.Column("state", sa.String(), server_default="open", nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_web_draft"),
+    )
+    op.create_table(
+        "web_route_test",
+        sa.Column("id", _ROW_ID, autoincrement=True, nullable=False),
+        sa.Column("created", _TIME, nullable=False),
+        sa.Column("author", sa.String(), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("sender", sa.String(), nullable=False),
+        sa.Column("called", sa.String(), nullable=False),
+        _text("calling"),
+        sa.Column("expected", sa.String(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_web_route_test"),
+        sa.UniqueConstraint("name", name="uq_web_route_test_name"),
     )
 
 
@@ -119,6 +149,13 @@ def _facts() -> None:
     )
     op.create_index("ix_audit_at", "audit", ["at"])
     op.create_index("ix_audit_subject", "audit", ["subject"])
+    op.create_table(
+        "audit_head",
+        sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("seq", sa.BigInteger(), nullable=False),
+        sa.Column("hash", sa.String(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_audit_head"),
+    )
     op.create_table(
         "call_trace",
         sa.Column("call", sa.String(), nullable=False),
