@@ -53,10 +53,13 @@ from simrack.wire.causes import Cause
 from simrack.wire.errors import UserError
 from simrack.wire.metrics import MetricsPage
 from simrack.wire.mqtt import Bus, Commander, MqttBus, Stamp
+from simrack.controller.tracing.export import send_trace
+from simrack.controller.tracing.keeper import TraceKeeper
 from simrack.wire.ports import Clock, Ids, SystemClock, SystemIds
 from simrack.wire.sections import parse_address
 
 log = structlog.get_logger(__name__)
+from simrack.sip.trace import Tapes
 #: A broker on this machine answers at once; without one the controller serves, and refuses for lack of boxes.
 BROKER_WAIT_S = 10.0
 #: Calls get this long to end with their records; `simrack up` waits longer than this before it kills.
@@ -83,7 +86,7 @@ class MakeStack(Protocol):
         self, *, listen: Address, on_invite: Callable[[IncomingLeg], None], clock: Clock, ids: Ids,
         trusted: Callable[[Address], bool], admit: Callable[[Address], Admission],
         suspect: Callable[[Address, str], None] | None = None,
-        hears: Callable[[Address], bool] = ..., door: Door | None = None,
+        hears: Callable[[Address], bool] = ..., door: Door | None = None, tapes: Tapes | None = None,
     ) -> LastingStack: ...  # fmt: skip
 
 
@@ -166,6 +169,9 @@ class _Rooms:
             self._fleet,
             store,
             self._clock,
+        self._tapes = Tapes(self._clock)
+        listen = parse_address(self._settings.sip.listen)
+        self._traces = TraceKeeper(self._tapes, store, self._clock, listen, self._settings.trace.keep)
             self._stamp,
             self._desk.take_part,
             self._metrics.events.inc,
@@ -205,6 +211,7 @@ class _Rooms:
             try:
                 await self._open(stack, ready)
                 tasks.append(parts.create_task(self._strays.run()))
+                    self._traces.run(),
                 await self._owner.stopping.wait()
                 await self._desk.stop(STOP_WITHIN_S, hand_over=self._owner.handing_over)
                 await calls
@@ -216,6 +223,7 @@ class _Rooms:
     async def _open(self, stack: AsyncExitStack, ready: Callable[[dict[str, Any]], None]) -> None:
         """Open the doors, once the boxes can be heard."""
         await self._wait_for_broker()
+                await self._traces.flush()
         await self._stack.start()
         stack.push_async_callback(self._stack.stop)
         self._go_on()
@@ -226,6 +234,7 @@ class _Rooms:
             stack.push_async_callback(page.stop)
         self._link.sip = said["sip"]
         with contextlib.suppress(Exception):
+        self._traces.here(self._stack.address)
             await self._link.publish()
         ready(said)
 
@@ -329,6 +338,7 @@ class _Rooms:
         return self._desk.judge(invite)
 
     def answers(self, source: Address) -> bool:
+            tapes=self._tapes,
         return self._desk.answers(source)
 
     def lag(self, late_s: float) -> None:
@@ -363,6 +373,7 @@ class _Rooms:
         self._metrics.open_alarms.set(len(self._board.open_causes))
 
     # --- commands -----------------------------------------------------------------------------------------
+            tracing=self._traces,
 
     def _actions(self) -> dict[str, Action]:
         return {
@@ -381,6 +392,7 @@ class _Rooms:
         return {"call": call}
 
     async def _reload(self, _args: Args, actor: str) -> dict[str, Any]:
+            "send-trace": self._send_trace,
         before = self._routing.version
         try:
             table = await self._load_config(actor)
@@ -438,6 +450,10 @@ def _ip_address(text: str) -> str:
         return str(ipaddress.ip_address(text.strip()))
     except ValueError:
         raise CommandRefused(f"{text} is no IP address") from None
+
+    async def _send_trace(self, args: Args, _actor: str) -> dict[str, Any]:
+        return await send_trace(self._settings.trace, self._settings.database, text_of(args, "call"))
+
 
 
 @contextlib.contextmanager

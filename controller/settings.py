@@ -12,7 +12,7 @@ from pydantic import Field
 from simrack.wire import tomlfile
 from simrack.wire.sections import HostPort, MetricsSettings, MqttSettings, Section
 
-__all__ = ["ControllerSettings", "MetricsSettings", "MqttSettings", "SipSettings", "load"]
+__all__ = ["ControllerSettings", "MetricsSettings", "MqttSettings", "SipSettings", "TraceSettings", "load"]
 
 ENV_PREFIX = "SIMRACK_CONTROLLER_"
 
@@ -31,6 +31,16 @@ class SipSettings(Section):
     ban_hours: float = Field(default=12.0, gt=0, le=24 * 365)
 
 
+class TraceSettings(Section):
+    """Of which calls the SIP messages are kept, and which collector may be given them."""
+
+    keep: Literal["all", "failed", "off"] = "all"
+    #: Address of a HEP3 collector ("host:port", UDP); empty: none.
+    hep: HostPort | Literal[""] = ""
+    #: Our number at the collector, which tells several installations apart.
+    agent: int = Field(default=2001, ge=1, le=0xFFFF_FFFF)
+
+
 class ControllerSettings(Section):
     """The whole file."""
 
@@ -42,6 +52,7 @@ class ControllerSettings(Section):
     mqtt: MqttSettings = MqttSettings()
     sip: SipSettings = SipSettings()
     metrics: MetricsSettings = MetricsSettings()
+    trace: TraceSettings = TraceSettings()
 
 
 def load(path: Path) -> ControllerSettings:

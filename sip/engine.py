@@ -77,6 +77,7 @@ from simrack.sip.legs import DialogIds, Headers
 from simrack.sip.ports import Address, Front, Sink
 from simrack.sip.replies import MAX_REPLY, Replies
 from simrack.sip.screen import ALLOW, Packet, Refusal, reply, screen, tag_of
+from simrack.sip.trace import Tapes
 from simrack.sip.transactions import Transactions
 from simrack.sip.udp import AioUdp, OneSocket, Quiet
 from simrack.wire.ports import Ids
@@ -96,6 +97,7 @@ class Manager(Transactions):
 
     def __init__(self, config: dict[str, Any], front: Front, ids: Ids) -> None:
         self._front, self._ids = front, ids
+        self._tapes: Tapes | None = config["_tapes"]
         self._replies = Replies(ids.token(16))
         manager_module.local4remote = OneSocket
         super().__init__(config, self._request)
@@ -108,6 +110,8 @@ class Manager(Transactions):
         """Screen one packet and pass it on; retransmissions are answered from the cache first."""
         if not self._front.hears(ra.address):
             return
+        if self._tapes is not None:
+            self._tapes.note(data_in, ra.address, sent=False)
         checksum = hashlib.md5(data_in, usedforsecurity=False).digest()
         if self._repeated(checksum):
             return
@@ -690,9 +694,11 @@ class Engine:
 
     _running: ClassVar["Engine | None"] = None
 
-    def __init__(self, listen: Address, front: Front, ids: Ids, user_agent: str, read_for_s: float) -> None:
+    def __init__(
+        self, listen: Address, front: Front, ids: Ids, user_agent: str, read_for_s: float, tapes: Tapes | None = None
+    ) -> None:
         self._listen, self._front, self._ids, self._user_agent = listen, front, ids, user_agent
-        self._read_for_s = read_for_s
+        self._read_for_s, self._tapes = read_for_s, tapes
         self._manager: Manager | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0
@@ -725,6 +731,7 @@ class Engine:
         config = {
             "_sip_address": self._listen[0], "_sip_port": self._listen[1], "_sip_logger": Quiet(),
             "user_agent": self._user_agent, "_read_for_s": self._read_for_s,
+            "_tapes": self._tapes,
         }  # fmt: skip
         self._manager = config["_sip_tm"] = Manager(config, self._front, self._ids)
         Engine._running = self

@@ -15,6 +15,7 @@ from simrack.sip.engine import Engine
 from simrack.sip.legs import Dial, DialogIds, IncomingLeg, Leg, OutgoingLeg
 from simrack.sip.ports import Address, Arrival, Door, OpenDoor
 from simrack.sip.screen import ACCEPT, ALLOW, Packet, Refusal, tag_of
+from simrack.sip.trace import Tapes
 from simrack.sip.udp import READ_FOR_S
 from simrack.wire.causes import reason_header
 from simrack.wire.errors import UserError
@@ -42,7 +43,7 @@ class SipStack:
     INVITE; `suspect` hears of packets that could not be used (source, problem), for the firewall's count.
     Sources that `hears` does not name get no answer to anything, and cost nothing but the reading. `door` judges
     what may come in before the stack makes anything of it, and hears how late the loop runs. The socket is read for at
-    most `read_for_s` at each turn of the loop.
+    most `read_for_s` at each turn of the loop. `tapes` gets every message as it goes over the wire.
     """
 
     def __init__(
@@ -50,12 +51,12 @@ class SipStack:
         trusted: Callable[[Address], bool], admit: Callable[[Address], Admission], user_agent: str = "simrack",
         suspect: Callable[[Address, str], None] | None = None,
         hears: Callable[[Address], bool] = lambda _source: True, door: Door | None = None,
-        read_for_s: float = READ_FOR_S,
+        read_for_s: float = READ_FOR_S, tapes: Tapes | None = None,
     ) -> None:  # fmt: skip
         self._listen, self._on_invite, self._clock, self._ids = listen, on_invite, clock, ids
         self._trusted, self._admit, self._suspect, self._hears = trusted, admit, suspect, hears
         self._door = door or OpenDoor()
-        self._engine = Engine(listen, self, ids, user_agent, read_for_s)
+        self._engine = Engine(listen, self, ids, user_agent, read_for_s, tapes)
         self._legs: set[SipLeg] = set()
         self._taken: dict[tuple[str, str], SipIncomingLeg] = {}  # Call-ID and From tag of calls that came to us
         self._placed: set[str] = set()  # Call-IDs of calls that we place

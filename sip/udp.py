@@ -13,6 +13,7 @@ from sippy.Udp_server import Udp_server_opts
 from simrack.sip.forms import is_address
 from simrack.sip.ports import Address
 from simrack.sip.screen import encode
+from simrack.sip.trace import Tapes
 
 log = structlog.get_logger(__name__)
 
@@ -39,6 +40,7 @@ class AioUdp:
             raise
         self.uopts.laddress = self.skt.getsockname()[:2]
         self._read_for_s = float(config.get("_read_for_s", READ_FOR_S))
+        self._tapes: Tapes | None = config.get("_tapes")
         self._unsent = 0
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self.skt.fileno(), self._readable)
@@ -56,6 +58,8 @@ class AioUdp:
             if self._unsent & (self._unsent - 1) == 0:  # the 1st, 2nd, 4th ...: a stranger can make many
                 log.warning("sip packet to a host name not sent", to=self.addr2str(address), count=self._unsent)
             return
+        if self._tapes is not None:
+            self._tapes.note(octets, address, sent=True)
         try:
             self.skt.sendto(octets, address)
         except OSError as error:

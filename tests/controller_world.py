@@ -19,7 +19,7 @@ from production_parts import RealBroker, RealBus, bus_broker, url_at
 from simrack.controller.app import Controller
 from simrack.controller.calls.services import CallLimits
 from simrack.controller.models import RecordFilter, RecordRow
-from simrack.controller.settings import ControllerSettings, MetricsSettings, SipSettings
+from simrack.controller.settings import ControllerSettings, MetricsSettings, SipSettings, TraceSettings
 from simrack.controller.store.queries import Queries
 from simrack.wire import topics
 from simrack.wire.channel import ChannelState
@@ -272,9 +272,12 @@ def settings_for(folder: Path, **sip: Any) -> ControllerSettings:
 
 
 @asynccontextmanager
-async def world(folder: Path, broker: MemoryBroker | RealBroker | None = None, **sip: Any) -> AsyncIterator[World]:
+async def world(
+    folder: Path, broker: MemoryBroker | RealBroker | None = None, trace: TraceSettings | None = None, **sip: Any
+) -> AsyncIterator[World]:
     """Start everything; stop it in order at the end."""
     settings, broker = settings_for(folder, **sip), broker or bus_broker()
+    settings = settings.model_copy(update={"trace": trace or TraceSettings()})
     clock, ids = SystemClock(), SystemIds()
     limits = CallLimits(part_s=0.3)
     app = Controller(settings, clock, ids, lambda name, last: broker.bus(name, will=last), limits=limits)

@@ -147,6 +147,7 @@ class Call(Conversation):
         leg = on.dialler.dial(dial)
         attempt = Attempt(name, number, candidate, leg, on.clock.utc(), begun_ms)
         self.attempts.append(attempt)
+        self._trace(leg)
         self._pump(number, leg)
         self._live("trying")
         return attempt

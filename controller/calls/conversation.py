@@ -97,6 +97,8 @@ class Conversation(ABC):
         self._sdp: dict[int, bytes] = {}  # each leg's newest description, for an offer that asks for one
         self._stored: Dialogs | None = None  # what a later run would go on with
         self._group: asyncio.TaskGroup
+        self._legs: list[str] = []  # Call-IDs: the sender's leg, then each attempt's
+        self._trace(leg)
 
     @property
     def attempts(self) -> list[Attempt]:
@@ -125,6 +127,7 @@ class Conversation(ABC):
 
     async def run(self) -> None:
         """Serve the call to its end."""
+        opened = False
         async with asyncio.TaskGroup() as group:
             self._group = group
             try:
@@ -137,6 +140,8 @@ class Conversation(ABC):
                     task.cancel()
                 if self._counted:
                     self._on.fleet.load.end(self.sender)
+                if not opened:
+                    self._on.tracing.drop(self._legs)
         if opened:
             await self._store()
 
@@ -540,6 +545,9 @@ class Conversation(ABC):
     async def _store(self) -> None:
         self._count_connect()
         await keep(self._on, record.build(self.history))
+        history = self.history
+        failed = history.end is None or history.end.outcome != "answered" or bool(history.marks)
+        self._on.tracing.over(self.id, history.started, self._legs, failed=failed)
         self._count_sims()
         self._live("ended")
 
@@ -554,6 +562,10 @@ class Conversation(ABC):
                 self._on.fleet.count(attempt.candidate.iccid, attempt.ended or history.started, talk)
 
     # --- small things -------------------------------------------------------------------------------------
+
+    def _trace(self, leg: Leg) -> None:
+        self._legs.append(leg.ids.call_id)
+        self._on.tracing.hold(self._legs[-1])
 
     def _pump(self, number: int, leg: Leg) -> None:
         async def pump() -> None:

@@ -60,6 +60,7 @@ class IncomingCall:
         self.attempt = Attempt(name, 1, candidate, leg, now, begun_ms=0, engaged=True)
         self.history.attempts.append(self.attempt)
         self._part = asyncio.Event()
+        services.tracing.hold(invite.call_id)
 
     @property
     def attempts(self) -> list[Attempt]:
@@ -88,6 +89,7 @@ class IncomingCall:
         except StoreError as error:
             log.error("no record of an incoming call", box=self.attempt.candidate.box, error=str(error))
             self._leg.reject(503, Cause.TEMPORARY_FAILURE, "no record can be kept")
+            self._on.tracing.drop((self._leg.request.call_id,))
             return
         self._leg.trying()
         self._refuse()
@@ -97,6 +99,7 @@ class IncomingCall:
         except TimeoutError:
             log.info("box tells nothing of an incoming call yet", call=self.id)
         await keep(self._on, record.build(history))
+        self._on.tracing.over(self.id, history.started, (self._leg.request.call_id,), failed=True)
 
     def _refuse(self) -> None:
         history = self.history

@@ -81,6 +81,7 @@ class ResumedCall(Conversation):
             engaged=True, heard=True, rang=True, answered=True,
         )  # fmt: skip
         history.attempts.append(carrier)
+        self._trace(box_leg)
         self._carrier = carrier
         self._sdp = {SENDER: kept.sender_sdp.encode("latin-1"), kept.number: kept.box_sdp.encode("latin-1")}
         self._stored = dialogs

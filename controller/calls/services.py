@@ -1,7 +1,9 @@
 """What every call shares: the ports and the figures."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Protocol
 
 from simrack.controller.alarms.voice import VoiceTroubles
@@ -26,6 +28,32 @@ class Alarms(Protocol):
         self, kind: str, active: bool, subject: str = "", detail: str = "", hold_s: float | None = None
     ) -> None:
         """Open or close an alarm."""
+
+
+class Tracing(Protocol):
+    """What keeps the messages of calls."""
+
+    def hold(self, call_id: str) -> None:
+        """A leg of a call has this Call-ID."""
+
+    def over(self, call: str, started: datetime, legs: Sequence[str], *, failed: bool) -> None:
+        """A call has its record."""
+
+    def drop(self, legs: Sequence[str]) -> None:
+        """A call ended without a record."""
+
+
+class NoTracing:
+    """Keeps nothing: legs that are not SIP have no messages."""
+
+    def hold(self, call_id: str) -> None:
+        return
+
+    def over(self, call: str, started: datetime, legs: Sequence[str], *, failed: bool) -> None:
+        return
+
+    def drop(self, legs: Sequence[str]) -> None:
+        return
 
 
 class Feed:
@@ -96,6 +124,7 @@ class Services:
     stamp_boot: str
     limits: CallLimits = field(default_factory=CallLimits)
     voice: VoiceTroubles = field(default_factory=VoiceTroubles)
+    tracing: Tracing = field(default_factory=NoTracing)
     _seq: int = 0
 
     def stamp(self) -> tuple[str, int]:

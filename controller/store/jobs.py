@@ -142,6 +142,12 @@ def _insert_record(connection: Connection, values: Mapping[str, Any]) -> bool:
     return True
 
 
+def keep_traces(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """SIP messages of calls that are over; a second trace of one call changes nothing."""
+    for row in rows:
+        insert_once(connection, t.call_trace, row)
+
+
 def forget(connection: Connection, call: str) -> None:
     """Take an open row back: its call was refused, because nobody knew whether the row was there."""
     connection.execute(delete(t.open_call).where(t.open_call.c.call == call))

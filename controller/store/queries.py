@@ -33,6 +33,7 @@ from simrack.controller.store.engine import read_engine
 from simrack.controller.store.errors import StoreDown
 from simrack.controller.store.partitions import record_of
 from simrack.controller.tracing.messages import Trace, unpack
+from simrack.controller.tracing.messages import Trace, unpack
 from simrack.wire.messages import AtLine, MediaFigures
 
 # A page longer than this helps nobody and costs memory.
@@ -94,6 +95,13 @@ class Queries:
         with self._read() as connection:
             kept = connection.execute(select(t.call_trace.c.messages).where(t.call_trace.c.call == call)).scalar()
         return None if kept is None else unpack(kept)
+
+    def trace(self, call: str) -> Trace | None:
+        """The SIP messages of a call; None when none are kept of it (any more)."""
+        statement = select(t.call_trace.c.messages).where(t.call_trace.c.call == call)
+        with self._read() as connection:
+            stored = connection.execute(statement).scalar()
+        return unpack(stored) if stored is not None else None
 
     def open_calls(self) -> tuple[OpenCallRow, ...]:
         """Calls in progress, oldest first."""

@@ -1,0 +1,1 @@
+"""A call's SIP messages as they went over the wire: kept, read, and given away as pcap or HEP3."""
