@@ -2,7 +2,8 @@
 
 Each child is exactly what its own command would run. A child says that it serves by one JSON line with
 `"ready": true` on standard output. A child that dies is started again after 1, 2, 4 ... 60 s; five failures
-within five minutes end everything with that child's last lines. Children end when the parent dies, even by
+within five minutes end everything with that child's last lines. One that served and ended in order was told to (a
+person restarts a box): it is started again after a second, and that is no failure. Children end when the parent dies, even by
 `kill -9` (PR_SET_PDEATHSIG in `cli/main.py`).
 """
 
@@ -82,8 +83,9 @@ class Supervisor:
             status = await self._run_once(child)
             if self._stopping:
                 return
-            self._count_failure(child, status)
-            pause = BACKOFF_S[min(len(child.failures), len(BACKOFF_S)) - 1]
+            if status or not child.ready.is_set():
+                self._count_failure(child, status)
+            pause = BACKOFF_S[max(0, min(len(child.failures), len(BACKOFF_S)) - 1)]
             log.warning("child ended, starting it again", child=child.name, status=status, pause_s=pause)
             await asyncio.sleep(pause)
 

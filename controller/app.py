@@ -24,7 +24,15 @@ from simrack.controller import tuning
 from simrack.controller.alarms.board import AlarmBoard
 from simrack.controller.alarms.watch import Watch
 from simrack.controller.calls.banfile import BanFile
-from simrack.controller.calls.commands import Action, Args, CommandDesk, CommandRefused, text_of
+from simrack.controller.calls.commands import (
+    MOST_TOGETHER,
+    Action,
+    Args,
+    CommandDesk,
+    CommandRefused,
+    names_of,
+    text_of,
+)
 from simrack.controller.calls.desk import EARLIER_S, Desk
 from simrack.controller.calls.guard import Guard, GuardLimits
 from simrack.controller.calls.metrics import Metrics
@@ -378,6 +386,7 @@ class _Rooms:
     def _actions(self) -> dict[str, Action]:
         return {
             "hang-up": self._hang_up,
+            "hang-up-group": self._hang_up_group,
             "reload-config": self._reload,
             "explain": self._explain,
             "banned": self._banned,
@@ -392,6 +401,12 @@ class _Rooms:
         return {"call": call}
 
     async def _reload(self, _args: Args, actor: str) -> dict[str, Any]:
+    async def _hang_up_group(self, args: Args, actor: str) -> dict[str, Any]:
+        """End exactly the calls that are named: whoever asked saw these, and none that came meanwhile."""
+        calls = names_of(args, "calls", MOST_TOGETHER)
+        ended = [call for call in calls if self._desk.hang_up(call, actor)]
+        return {"ended": len(ended), "over": len(calls) - len(ended)}
+
             "send-trace": self._send_trace,
         before = self._routing.version
         try:

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Protocol
 
 import structlog
@@ -19,8 +20,11 @@ import structlog
 from simrack.gateway import calls_logic as logic
 from simrack.gateway.channel import Channel
 from simrack.gateway.commands import Commands
+from simrack.gateway.console import Consoles
 from simrack.gateway.discovery import HotPlug, locate
+from simrack.gateway.drain import Drains
 from simrack.gateway.figures import Figures, Sources, Tally
+from simrack.gateway.host import Host, nothing_known
 from simrack.gateway.journal import Journal
 from simrack.gateway.module import Module
 from simrack.gateway.outbox import Outbox
@@ -32,7 +36,7 @@ from simrack.sip.legs import IncomingLeg
 from simrack.sip.ports import Address, CallStack
 from simrack.sip.stack import Admission, SipStack
 from simrack.wire.causes import Cause
-from simrack.wire.messages import FaultPart
+from simrack.wire.messages import DrainInfo, FaultPart
 from simrack.wire.metrics import MetricsPage
 from simrack.wire.mqtt import Bus
 from simrack.wire.ports import Clock, Ids
@@ -91,6 +95,7 @@ class Box:
     make_stack: MakeStack = SipStack
     locate: Locator = locate
     hands: Hands = field(default_factory=NoHands)
+    host: Host = nothing_known
     watch_plugs: Callable[[Callable[[], None]], Watcher] = HotPlug
     modules: dict[int, Module] = field(default_factory=dict)
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
@@ -147,14 +152,17 @@ class Box:
         box = self.settings.box
         bus = self.make_bus(f"box-{box}", will(box, outbox.boot, self.clock.utc()))
         channels = tuple(self._channel(row.channel, outbox) for row in self.settings.module)
+        drains = Drains(self.modules, self.clock, self._now, self.stop, self._show_drain)
+        consoles = Consoles(box, bus, self.clock, self._now)
         uplink = Uplink(
             me=Self(box, self.settings.site, address, self.software, self.settings.link),
             bus=bus,
             outbox=outbox,
             channels=channels,
             clock=self.clock,
-            actions=Commands(self.modules, outbox, self.stop).table(),
+            actions=Commands(self.modules, outbox, drains, consoles, self.stop).table(),
             on_new_controller=self.end_unclaimed,
+            host=self.host,
         )
         tally = Tally(uplink)
         limit_s = self.settings.calls.max_call_s
@@ -172,6 +180,7 @@ class Box:
             controller=controller,
             hands=self.hands,
             pace=self.pace,
+            overhear=consoles.heard,
         )
         for row, channel in zip(self.settings.module, channels, strict=True):
             self.modules[row.channel] = Module(row, channel, tools)
@@ -182,7 +191,7 @@ class Box:
         async with self._metrics(figures) as page, asyncio.TaskGroup() as group:
             self._group = group
             services = (
-                bus.run, uplink.run, journal.run, self._watch_alone, self.watch_plugs(self._plugged).run,
+                bus.run, uplink.run, journal.run, drains.run, consoles.run, self._watch_alone, self.watch_plugs(self._plugged).run,
                 *self.background,
             )  # fmt: skip
             tasks = [group.create_task(work()) for work in services]
@@ -210,6 +219,15 @@ class Box:
     def _channel(self, number: int, outbox: Outbox) -> Channel:
         marks = outbox.marks.get(number, frozenset())
         return Channel(self.settings.box, number, self.clock, self._changed, self.strict, marks=marks)
+
+    def _now(self) -> datetime:
+        """The controller's time where it was heard: whoever reads a moment of ours has that clock."""
+        told = self._uplink.controller_time if self._uplink is not None else None
+        return told or self.clock.utc()
+
+    def _show_drain(self, drain: DrainInfo | None) -> None:
+        if self._uplink is not None:
+            self._uplink.show_drain(drain)
 
     def _changed(self, channel: Channel) -> None:
         if self._uplink is not None:

@@ -9,7 +9,15 @@ import structlog
 from simrack.drivers.modems.base import CardState
 from simrack.gateway.errors import IllegalMove
 from simrack.wire.channel import IN_CALL, ChannelState, Mark, allowed
-from simrack.wire.messages import CallInfo, ChannelReport, ModuleInfo, NetworkInfo, RecoveryInfo, SimInfo
+from simrack.wire.messages import (
+    CallInfo,
+    ChannelReport,
+    DrainInfo,
+    ModuleInfo,
+    NetworkInfo,
+    RecoveryInfo,
+    SimInfo,
+)
 from simrack.wire.ports import Clock
 
 log = structlog.get_logger(__name__)
@@ -75,6 +83,8 @@ class Channel:
     call: CallInfo | None = None
     fault: str = ""
     recovery: RecoveryInfo | None = None
+    drain: DrainInfo | None = None
+    starts: int = 0  # how often a module was begun here
     illegal_moves: int = 0
 
     def __post_init__(self) -> None:
@@ -131,6 +141,7 @@ class Channel:
     def begin(self) -> None:
         """A module is being started here; nothing of the one before holds any more."""
         self.module = self.card = self.sim = self.network = None
+        self.starts += 1
         self.set_state(S.STARTING)
 
     def gone(self, state: ChannelState, reason: str) -> None:
@@ -151,6 +162,11 @@ class Channel:
         log.info("channel marked", box=self.box, channel=self.number, mark=mark.value, on=on)
         self.changed(self)
 
+    def show_drain(self, drain: DrainInfo | None) -> None:
+        """Show what is planned for it, or nothing."""
+        self.drain = drain
+        self.changed(self)
+
     def report(self, boot: str, seq: int) -> ChannelReport:
         """The retained message of this channel."""
         return ChannelReport(
@@ -168,4 +184,5 @@ class Channel:
             call=self.call,
             fault=self.fault,
             recovery=self.recovery,
+            drain=self.drain,
         )

@@ -55,6 +55,7 @@ async def _serve(
 
     from simrack.gateway.agent import Box
     from simrack.gateway.hands import site_hands
+    from simrack.gateway.host import linux_host
     from simrack.wire.mqtt import MqttBus
 
     if not settings.module:
@@ -70,6 +71,7 @@ async def _serve(
         pace=hardware.ticker,
         software=software,
         hands=site_hands(settings.board),
+        host=linux_host(settings.data),
     )
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, agent.stop)

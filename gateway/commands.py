@@ -7,18 +7,20 @@ from typing import Any
 
 from simrack.drivers.modems.base import ModemError, NotAllowed
 from simrack.gateway import calls_logic as logic
+from simrack.gateway.console import Consoles
+from simrack.gateway.drain import STOP_DELAY_S, Drains, read_order
 from simrack.gateway.errors import CommandRefused, StoreBroken
 from simrack.gateway.module import Module
 from simrack.gateway.outbox import Outbox
 from simrack.gateway.uplink import Action
 from simrack.wire.causes import Cause
 from simrack.wire.channel import Mark
+from simrack.wire.ports import iso_ms
 
 Args = Mapping[str, Any]
 
-# Enough for the reply to leave; a person does not notice it.
-STOP_DELAY_S = 0.2
-
+# A console that nobody looks at any more must not go on for ever.
+MOST_CONSOLE_S = 600
 
 @dataclass(frozen=True, slots=True)
 class Commands:
@@ -26,6 +28,8 @@ class Commands:
 
     modules: Mapping[int, Module]
     outbox: Outbox
+    drains: Drains
+    consoles: Consoles
     stop: Callable[[], None]
 
     def table(self) -> dict[str, Action]:
@@ -36,6 +40,10 @@ class Commands:
             "at": self.at,
             "hang-up": self.hang_up,
             "restart-module": self.restart_module,
+            "restart-box": self.restart_box,
+            "drain": self.drain,
+            "end-drain": self.end_drain,
+            "console": self.console,
             "stop": self.stop_box,
         }
 
@@ -51,7 +59,8 @@ class Commands:
         channel = self._module(args).channel
         channel.mark(Mark.DISABLED, on=on)
         try:
-            await self.outbox.keep_marks(channel.number, channel.marks)
+            # Draining is of this run: after a restart there is nothing left to drain.
+            await self.outbox.keep_marks(channel.number, channel.marks - {Mark.DRAINING})
         except StoreBroken as error:
             raise CommandRefused(f"done, but a restart will forget it: {error}") from error
         return {"marks": sorted(channel.marks)}
@@ -79,15 +88,36 @@ class Commands:
         return {"call": call.ticket.call, "attempt": call.ticket.attempt}
 
     async def restart_module(self, args: Args) -> dict[str, Any]:
-        """End the call on `channel`, restart the module and take it into service again."""
-        module = self._module(args)
-        await module.restart("restarted by a person")
-        return {"channel": module.channel.number}
+        """Drain `channel` as `mode` says, restart its module and take it into service again."""
+        return self.drains.order(read_order(args, "restart-module"), self._module(args).channel.number)
+
+    async def restart_box(self, args: Args) -> dict[str, Any]:
+        """Drain all channels as `mode` says, then end the process in order; its supervisor starts it again."""
+        return self.drains.order(read_order(args, "restart-box"))
+
+    async def drain(self, args: Args) -> dict[str, Any]:
+        """Take `channel`, or the whole box, out of use as `mode` says, until `end-drain` or a restart of the box."""
+        return self.drains.order(read_order(args, "keep"), self._channel(args))
+
+    async def end_drain(self, args: Args) -> dict[str, Any]:
+        """Take back what was ordered for `channel`, or for the whole box."""
+        return self.drains.end(self._channel(args))
+
+    async def console(self, args: Args) -> dict[str, Any]:
+        """Send what passes at the port of `channel` for `seconds`; 0 ends it."""
+        seconds = args.get("seconds", MOST_CONSOLE_S)
+        if isinstance(seconds, bool) or not isinstance(seconds, int) or not 0 <= seconds <= MOST_CONSOLE_S:
+            raise CommandRefused(f"seconds is a whole number from 0 to {MOST_CONSOLE_S}")
+        return {"until": iso_ms(self.consoles.watch(self._module(args).channel.number, seconds))}
 
     async def stop_box(self, args: Args) -> dict[str, Any]:
         """End all calls and the process, once the answer is on its way."""
         asyncio.get_running_loop().call_later(STOP_DELAY_S, self.stop)
         return {}
+
+    def _channel(self, args: Args) -> int | None:
+        """The channel that is named, or None for the whole box."""
+        return None if args.get("channel") is None else self._module(args).channel.number
 
     def _module(self, args: Args) -> Module:
         number = args.get("channel")

@@ -331,6 +331,7 @@ class Module:
             self._opened.driver.events.put_nowait(Unresponsive(reason))
 
     def _trace(self, line: AtTrace) -> None:
+        self.tools.overhear(self.channel.number, line)
         if self.current is not None:
             self.current.trace(line)
 

@@ -175,6 +175,10 @@ class NoHands:
         """There is nothing to do."""
 
 
+def nobody_hears(_channel: int, _line: AtTrace) -> None:
+    """Where no console is."""
+
+
 @dataclass(frozen=True, slots=True)
 class Tools:
     """Everything that calls and modules share."""
@@ -191,3 +195,4 @@ class Tools:
     controller: tuple[str, int]
     hands: Hands = field(default_factory=NoHands)
     pace: Pace = field(default_factory=NoPace)
+    overhear: Callable[[int, AtTrace], None] = nobody_hears

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from simrack.gateway.channel import Channel
 from simrack.gateway.errors import GatewayError
+from simrack.gateway.host import Host, nothing_known
 from simrack.gateway.outbox import Outbox
 from simrack.wire import topics
 from simrack.wire.errors import LinkDown, UnknownVersion
@@ -28,8 +29,10 @@ from simrack.wire.messages import (
     CommandReply,
     ControllerStatus,
     ControllerTime,
+    DrainInfo,
     EventAck,
     FaultPart,
+    HostFigures,
 )
 from simrack.wire.mqtt import Bus, Newest, Stamp
 from simrack.wire.ports import Clock
@@ -85,6 +88,8 @@ class Uplink:
     #: Called when the controller shows a boot that was never seen, other than the first, with the moment on the
     #: monotonic clock since which the one before was known to be gone (None: it was never said).
     on_new_controller: Callable[[float | None], None] = lambda _: None
+    host: Host = nothing_known
+    drain: DrainInfo | None = None  # what was ordered for the whole box
     controller: str = ""  # boot id of the controller that took another's place, as of `on_new_controller`
     heard: float = field(init=False)
     _stamp: Stamp = field(init=False)
@@ -94,6 +99,8 @@ class Uplink:
     #: The controller's time, and our monotonic clock when it was said: no jump of our wall clock touches it.
     _told: tuple[datetime, float] | None = None
     _shown: timedelta | None = None
+    _host: HostFigures = field(default_factory=HostFigures)
+    _sessions: int = 0
     _gone: float | None = None
     _dirty: dict[int, Channel] = field(default_factory=dict)
     _status_due: bool = False
@@ -137,6 +144,11 @@ class Uplink:
         self._status_due = True
         self._changed.set()
 
+    def show_drain(self, drain: DrainInfo | None) -> None:
+        """Tell what was ordered for the whole box, or that nothing is."""
+        self.drain = drain
+        self.status_changed()
+
     @property
     def controller_time(self) -> datetime | None:
         """What the controller's clock shows now; None before it was heard."""
@@ -175,6 +187,7 @@ class Uplink:
 
     async def _on_connect(self) -> None:
         # Births and states first, then facts: the controller must know the channel that a fact names.
+        self._sessions += 1
         self._dirty = {channel.number: channel for channel in self.channels}
         self._sent.clear()
         self.status_changed()
@@ -224,13 +237,16 @@ class Uplink:
             outbox=self.outbox.waiting,
             link=self.me.link,
             trouble=self.outbox.trouble,
+            drain=self.drain,
+            host=self._host.model_copy(update={"sessions": self._sessions}),
         )
         await self.bus.publish(topics.box_status(self.me.box), status.encode(), retain=True)
 
     async def _repeat_status(self) -> None:
         while True:
-            await asyncio.sleep(STATUS_EVERY_S)
+            self._host = await self.host()
             self.status_changed()
+            await asyncio.sleep(STATUS_EVERY_S)
 
     # --- facts --------------------------------------------------------------------------------------------
 

@@ -42,6 +42,7 @@ class Channel:
 CHANNELS = (
     Channel("boxStatus", topics.box_status, messages.BoxStatus, "box", retained=True),
     Channel("channelState", topics.channel_state, messages.ChannelReport, "box", retained=True),
+    Channel("channelConsole", topics.channel_console, messages.ConsoleLines, "box", retained=False, qos=0),
     Channel("boxEvent", topics.box_event, messages.BoxEvent, "box", retained=False),
     Channel("boxEventAck", topics.box_event_ack, messages.EventAck, "controller", retained=False),
     Channel("boxCommand", topics.box_command, messages.Command, "controller", retained=False),
@@ -51,6 +52,8 @@ CHANNELS = (
     Channel("controllerAlarms", topics.controller_alarms, messages.AlarmSummary, "controller", retained=True),
     Channel("controllerConfig", topics.controller_config, messages.ConfigChanged, "controller", retained=True),
     Channel("controllerCommand", topics.controller_command, messages.Command, "web, CLI, API", retained=False),
+    Channel("logLines", topics.log_lines, messages.LogLines, "every process", retained=False, qos=0),
+    Channel("logWish", topics.log_wish, messages.LogWish, "controller, web, CLI", retained=False),
     Channel("reply", topics.reply, messages.CommandReply, "whoever was asked", retained=False),
 )
 

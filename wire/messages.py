@@ -10,12 +10,15 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from simrack.wire.channel import ChannelState, Mark
+from simrack.wire.drain import Mode, Then
 from simrack.wire.errors import BadMessage, UnknownVersion
 
 VERSION = 1
 
 BoxId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
 Side = Literal["called", "calling", "rack"]
+#: Names of processes on the Logs page: `controller`, `web`, `box-lab-01`.
+PROCESS = r"^[a-z0-9][a-z0-9-]{0,59}$"
 
 
 class Part(BaseModel):
@@ -59,6 +62,29 @@ class Reported(Message):
     at: datetime
 
 
+class DrainInfo(Part):
+    """A person wants this out of use: how, what follows, and until when at the latest (the controller's clock)."""
+
+    mode: Mode
+    then: Then
+    since: datetime
+    by: datetime
+    #: No new calls are taken any more; False while "when convenient" still waits for a quiet while.
+    draining: bool = True
+
+
+class HostFigures(Part):
+    """The box's computer as it stands; None: it can't tell."""
+
+    disk_free_mb: int | None = None  # of the folder that holds the box's file
+    disk_mb: int | None = None
+    memory_free_mb: int | None = None
+    memory_mb: int | None = None
+    load: float | None = None  # processes that want to run, mean of a minute, per processor
+    temperature_c: float | None = None  # of the hottest sensor
+    sessions: int = 0  # with the broker, since the process began
+
+
 class BoxStatus(Reported):
     """Birth, life and last will of a box (`online` false)."""
 
@@ -73,6 +99,8 @@ class BoxStatus(Reported):
     outbox: int = 0  # facts that wait for the controller
     link: Literal["loopback", "tunnel", "plain"] = "loopback"
     trouble: str = ""  # why its file can't be written now: new calls are refused
+    drain: DrainInfo | None = None  # of the whole box
+    host: HostFigures | None = None
 
 
 class ModuleInfo(Part):
@@ -149,6 +177,7 @@ class ChannelReport(Reported):
     call: CallInfo | None = None
     fault: str = ""
     recovery: RecoveryInfo | None = None
+    drain: DrainInfo | None = None  # of this channel alone
 
 
 class FlowFigures(Part):
@@ -187,6 +216,24 @@ class AtLine(Part):
     ms: int
     way: Literal[">", "<"]
     text: str
+
+
+class ConsoleLine(Part):
+    """One line at a module's port as it passes; secrets are masked by the box."""
+
+    at: datetime
+    way: Literal[">", "<"]
+    text: str
+
+
+class ConsoleLines(Message):
+    """What passed at a module's port while somebody watches; never kept."""
+
+    box: BoxId
+    channel: int = Field(ge=1)
+    until: datetime  # then the box stops sending
+    left_out: int = 0  # lines that were too many for one message
+    lines: tuple[ConsoleLine, ...] = ()
 
 
 class CallPart(Part):
@@ -312,11 +359,46 @@ class LiveCall(Reported):
 
 
 class AlarmSummary(Reported):
-    """How many alarms are open, worst first."""
+    """How many alarms are open and in nobody's hand, worst first; `acknowledged` are in somebody's."""
 
     critical: int = 0
     major: int = 0
     minor: int = 0
+    acknowledged: int = 0
+
+
+class LogLine(Part):
+    """One log line; `seq` counts the lines of its process."""
+
+    seq: int
+    at: datetime
+    level: str
+    event: str
+    box: str = ""
+    channel: str = ""
+    call: str = ""
+    sender: str = ""
+    sim: str = ""
+    fields: dict[str, str] = Field(default_factory=dict)
+
+
+class LogLines(Message):
+    """What a process logged since its last message; without lines it says that it is there, and its level."""
+
+    process: str = Field(pattern=PROCESS)
+    boot: str
+    level: str
+    level_until: datetime | None = None  # then it is the usual one again
+    lines: tuple[LogLine, ...] = ()
+
+
+class LogWish(Message):
+    """Another level for a while, or lines that were sent before once more."""
+
+    level: Literal["debug", "info", "warning", "error"] | None = None
+    seconds: int = Field(default=3600, ge=1, le=3600)
+    recent: int = Field(default=0, ge=0, le=1000)
+    actor: str = ""
 
 
 class ConfigChanged(Reported):
@@ -327,7 +409,7 @@ class ConfigChanged(Reported):
 
 MESSAGES: tuple[type[Message], ...] = (
     BoxStatus, ChannelReport, BoxEvent, EventAck, Command, CommandReply, ControllerStatus, ControllerTime,
-    LiveCall, AlarmSummary, ConfigChanged,
+    LiveCall, AlarmSummary, ConfigChanged, ConsoleLines, LogLines, LogWish,
 )  # fmt: skip
 
 

@@ -126,6 +126,7 @@ COMMANDS: Mapping[str, str] = {
     "backup": "settings.change",
 }
 #: What a change of one configured thing needs, by its kind.
+    "end-drain": "gateways.act",
 ENTRY_RIGHTS: Mapping[str, str] = {
     "installation": "settings.change", "site": "settings.change", "limit": "settings.change",
     "setting": "settings.change", "agreement": "agreements.change", "plan": "agreements.change",

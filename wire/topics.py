@@ -13,6 +13,11 @@ def channel_state(box: str, channel: int) -> str:
     return f"{ROOT}/box/{box}/channel/{channel}/state"
 
 
+def channel_console(box: str, channel: int) -> str:
+    """`ConsoleLines` of one module, while somebody watches; never retained."""
+    return f"{ROOT}/box/{box}/channel/{channel}/console"
+
+
 def box_event(box: str) -> str:
     """`BoxEvent`: facts, at least once, until acknowledged."""
     return f"{ROOT}/box/{box}/event"
@@ -58,6 +63,16 @@ def controller_command() -> str:
     return f"{ROOT}/controller/command"
 
 
+def log_lines(process: str) -> str:
+    """`LogLines` of one process; never retained."""
+    return f"{ROOT}/log/{process}"
+
+
+def log_wish(process: str) -> str:
+    """`LogWish` to one process, or to `EVERY_PROCESS`; never retained."""
+    return f"{ROOT}/log/{process}/wish"
+
+
 def reply(client: str) -> str:
     """`CommandReply` to one client, whose id only it knows."""
     return f"{ROOT}/reply/{client}"
@@ -65,8 +80,11 @@ def reply(client: str) -> str:
 
 ALL_BOX_STATUS = f"{ROOT}/box/+/status"
 ALL_CHANNEL_STATE = f"{ROOT}/box/+/channel/+/state"
+ALL_CONSOLES = f"{ROOT}/box/+/channel/+/console"
 ALL_BOX_EVENTS = f"{ROOT}/box/+/event"
 ALL_CALLS = f"{ROOT}/controller/call/+"
+ALL_LOGS = f"{ROOT}/log/+"
+EVERY_PROCESS = "every"
 
 
 def box_of(topic: str) -> str:

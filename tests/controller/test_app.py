@@ -327,6 +327,8 @@ async def test_person_ends_a_call_and_asks_for_routes(tmp_path: Path) -> None:
         row = await on.record()
         assert "hung-up" in row.marks
         assert not (await on.command("hang-up", call=live[-1].call)).ok
+        both = await on.command("hang-up-group", calls=[live[-1].call, "nowhere"])
+        assert both.result == {"ended": 0, "over": 2}
         told = (await on.command("explain", sender="trunk", called=NUMBER)).result["explanation"]
         assert [item["plan"] for item in told["order"]] == ["lab"], "the other channel is still held"
         assert "unknown action" in (await on.command("dance")).error

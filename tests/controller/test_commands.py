@@ -5,9 +5,10 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from controller_sim import CountingIds, TestClock, until
 
-from simrack.controller.calls.commands import CommandDesk, CommandRefused
+from simrack.controller.calls.commands import MOST_TOGETHER, CommandDesk, CommandRefused, names_of
 from simrack.controller.calls.metrics import Metrics
 from simrack.wire import topics
 from simrack.wire.errors import UserError
@@ -112,6 +113,14 @@ async def test_channel_commands_go_to_the_box_with_their_actor(run_tasks: Run) -
     found = {reply.id: reply for reply in on.replies}
     assert found["1"].ok
     assert found["2"].error == "box-1: there is no channel 9"
+
+
+@pytest.mark.parametrize("calls", [None, [], "c1", [1], [""], ["a"] * (MOST_TOGETHER + 1)])
+def test_a_list_of_calls_that_is_none_is_refused(calls: object) -> None:
+    """A group that is badly named must not end the calls of somebody else, or none in silence."""
+    with pytest.raises(CommandRefused):
+        names_of({"calls": calls}, "calls", MOST_TOGETHER)
+    assert names_of({"calls": ["a", "b", "a"]}, "calls", 3) == ["a", "b"]
 
 
 def test_refusal_is_an_error_of_its_own() -> None:

@@ -34,7 +34,9 @@ from simrack.wire.messages import (
     BoxEvent,
     BoxStatus,
     CallPart,
+    ChannelReport,
     CommandReply,
+    ConsoleLines,
     ControllerTime,
     EventAck,
     FaultPart,
@@ -693,6 +695,39 @@ async def test_commands_reach_the_channel(rig: Rig) -> None:
     assert (await send("hang-up", channel=1)).ok
     await until(lambda: dialog.request("BYE"), "BYE", 10)
     assert (await rig.part()).side == "rack"
+    await rig.lab.on_hook()
+
+
+async def test_a_module_restarts_when_its_call_has_ended(rig: Rig) -> None:
+    """Nobody is cut off by a restart that can wait, nobody comes in between, and what passes at the port is seen."""
+    commander = Commander(rig.centre, "test", CLOCK, IDS)
+    lines: list[str] = []
+    shown: list[ChannelReport] = []
+    undo = [
+        rig.centre.subscribe(topics.ALL_CONSOLES, lambda _, data: lines.extend(x.text for x in ConsoleLines.decode(data).lines)),
+        rig.centre.subscribe(topics.channel_state("lab-01", 1), lambda _, data: shown.append(ChannelReport.decode(data))),
+    ]  # fmt: skip
+
+    async def send(action: str, **args: Any) -> CommandReply:
+        return await commander.send(topics.box_command("lab-01"), action, {"channel": 1, **args}, actor="test")
+
+    message = ControllerTime(boot="d", seq=round(CLOCK.monotonic() * 1000), at=CLOCK.utc())
+    await rig.centre.publish(topics.controller_time(), message.encode())
+    assert (await send("console", seconds=60)).ok
+    dialog = rig.call(await rig.lab.number(behaviour="tone", tone_hz=700))
+    assert await rig.final(dialog) == 200
+    first = rig.box.modules[1].driver
+    assert (await send("restart-module", mode="when-calls-end", limit_s=600)).result["calls"] == 1
+    await until(lambda: shown and shown[-1].drain and shown[-1].marks == ("draining",), "the rack is told")
+    assert rig.state() is S.ACTIVE
+    dialog.again("BYE")
+    await until(lambda: rig.box.modules[1].channel.starts and rig.state() is S.READY and not rig.box.modules[1].channel.marks, "back", 30)
+    assert rig.box.modules[1].driver is not first
+    assert any(line.startswith("ATD") for line in lines)
+    assert "AT+CFUN=1,1" in lines
+    for end in undo:
+        end()
+    await rig.part()
     await rig.lab.on_hook()
 
 

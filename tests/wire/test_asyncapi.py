@@ -52,6 +52,12 @@ def examples() -> list[messages.Message]:
         messages.LiveCall(call="c1", state="speaking", sender="pbx", started=NOW, **stamp),
         messages.AlarmSummary(critical=1, **stamp),
         messages.ConfigChanged(version=3, **stamp),
+        messages.LogLines(
+            process="box-lab-01", boot="b1", level="info",
+            lines=(messages.LogLine(seq=1, at=NOW, level="info", event="dialled", call="c1", fields={"number": "1"}),),
+        ),
+        messages.LogWish(level="debug", seconds=60, actor="user:Ada"),
+        messages.ConsoleLines(box="lab-01", channel=3, until=NOW, lines=(messages.ConsoleLine(at=NOW, way=">", text="AT"),)),
     ]
 
 
