@@ -102,7 +102,7 @@ def csv_lines(columns: tuple[Column, ...], rows: Iterable[RecordRow], shown: Sho
     """The table as CSV (RFC 4180), line by line, with the words that the page shows."""
     yield _line([heading(column, shown) for column in columns])
     for row in rows:
-        yield _line([_harmless(column.text(row, shown)) for column in columns])
+        yield _line([harmless(column.text(row, shown)) for column in columns])
 
 
 def _line(values: list[str]) -> str:
@@ -111,5 +111,6 @@ def _line(values: list[str]) -> str:
     return buffer.getvalue()
 
 
-def _harmless(text: str) -> str:
+def harmless(text: str) -> str:
+    """Text that no spreadsheet takes for a formula."""
     return "'" + text if _FORMULA.match(text) and not _FIGURE.match(text) else text
