@@ -22,6 +22,7 @@ from simrack.wire.messages import (
     BoxStatus,
     ChannelReport,
     CommandReply,
+    ConsoleLines,
     ControllerStatus,
     LiveCall,
 )
@@ -30,6 +31,8 @@ from simrack.wire.ports import Clock, Ids
 
 # Eyes take this for "at once"; a busy rack is drawn seven times a second, not once per message.
 FLUSH_S = 0.15
+# Without changes the drawing is asked for what it has put off, about once a second.
+IDLE_TURNS = 7
 # Shorter than the idle time-outs of proxies, and it finds dead browsers (components: heartbeat every 10 s).
 HEARTBEAT_S = 10.0
 # Ratios over an hour don't change faster than a person reads.
@@ -84,14 +87,16 @@ class Live:
         if self._thread is not None:
             self._thread.join(THREAD_TIMEOUT_S)
 
-    def command(self, topic: str, action: str, args: dict[str, Any], *, actor: str) -> CommandReply:
+    def command(
+        self, topic: str, action: str, args: dict[str, Any], *, actor: str, timeout_s: float = COMMAND_TIMEOUT_S
+    ) -> CommandReply:
         """Have something done and wait for the answer; called from page threads. Raises `CommandFailed`."""
         if self.loop is None or self.commander is None:
             raise CommandFailed(f"{action}: the live link is not running")
-        work = self.commander.send(topic, action, args, actor=actor, timeout_s=COMMAND_TIMEOUT_S)
+        work = self.commander.send(topic, action, args, actor=actor, timeout_s=timeout_s)
         future = asyncio.run_coroutine_threadsafe(work, self.loop)
         try:
-            return future.result(COMMAND_TIMEOUT_S + THREAD_TIMEOUT_S)
+            return future.result(timeout_s + THREAD_TIMEOUT_S)
         except TimeoutError as error:
             raise CommandFailed(f"{action}: the live link does not answer") from error
 
@@ -122,6 +127,7 @@ class Live:
         model = self._model
         bus.subscribe(topics.ALL_BOX_STATUS, self._on_box)
         bus.subscribe(topics.ALL_CHANNEL_STATE, lambda _, data: model.channel(ChannelReport.decode(data)))
+        bus.subscribe(topics.ALL_CONSOLES, lambda _, data: model.console(ConsoleLines.decode(data)))
         bus.subscribe(topics.ALL_CALLS, lambda _, data: model.call(LiveCall.decode(data)))
         bus.subscribe(topics.controller_alarms(), lambda _, data: model.alarms(AlarmSummary.decode(data)))
         bus.subscribe(topics.controller_status(), self._on_controller)
@@ -151,16 +157,19 @@ class Live:
         self._publish(Changes(top=True))
 
     async def _flushing(self, bus: Bus) -> None:
+        idle = 0
         while True:
             self._model.broker(bus.connected)
             changes = self._model.take_changes()
-            if changes:
+            idle = 0 if changes else idle + 1
+            if changes or idle % IDLE_TURNS == 0:
                 self._publish(changes)
             await asyncio.sleep(FLUSH_S)
 
     def _publish(self, changes: Changes) -> None:
         if not self._feed.streams:
-            self._feed.skip()
+            if changes:
+                self._feed.skip()
             return
         try:
             for topic, name, data in self._draw(changes):

@@ -1,12 +1,15 @@
 """Between the routing file's models, the rows of the config tables, and the compiled table."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from itertools import groupby
 from typing import Any, TypeVar
 
 from sqlalchemy import Table, select
 from sqlalchemy.engine import Connection
 
+from simrack.controller.config.catalogue import CATALOGUE, Values
+from simrack.controller.config.kinds import MODELS, SINGLE, Kind, Setting, name_of
 from simrack.controller.config.models import (
     Agreement,
     Entry,
@@ -25,6 +28,8 @@ from simrack.controller.store import tables as t
 
 T = TypeVar("T", bound=Entry)
 Row = Mapping[str, Any]
+# Databases bound the values of one statement (SQLite 32,766).
+NAMES_AT_ONCE = 500
 
 # What calls get before any configuration: nobody is known, so everybody is refused.
 EMPTY = RoutingTable(
@@ -99,8 +104,11 @@ def compile_table(connection: Connection, version: int) -> RoutingTable:
         plans=_entries(connection, t.config_plan, Plan, version),
         sims=_entries(connection, t.config_sim, Sim, version),
         senders=_entries(connection, t.config_sender, Sender, version),
-        prefixes=_prefixes(connection, version),
-    )
+        **_patterns_of(connection, version),
+        options=Values({
+            name: setting.value for name, setting in _known_options(connection, version).items()
+        }),
+    )  # fmt: skip
 
 
 def _entries(connection: Connection, table: Table, model: type[T], version: int) -> dict[str, T]:
@@ -110,13 +118,66 @@ def _entries(connection: Connection, table: Table, model: type[T], version: int)
     return {row.name: model.model_validate_json(row.body) for row in connection.execute(statement)}
 
 
-def _prefixes(connection: Connection, version: int) -> dict[str, tuple[Pattern, ...]]:
+def _patterns_of(connection: Connection, version: int) -> dict[str, Any]:
+    """All patterns, by label and by each of their prefixes, in the version's order."""
     columns = t.config_pattern.c
     statement = (
         select(columns.prefix, columns.body).where(columns.version == version).order_by(columns.position)
     )
     parse = lru_cache(maxsize=None)(Pattern.model_validate_json)
     found: dict[str, tuple[Pattern, ...]] = {}
+    patterns: dict[str, Pattern] = {}
     for prefix, body in connection.execute(statement):
-        found[prefix] = (*found.get(prefix, ()), parse(body))
+        pattern = parse(body)
+        found[prefix] = (*found.get(prefix, ()), pattern)
+        patterns[pattern.label] = pattern
+    return {"prefixes": found, "patterns": patterns}
+
+
+def _known_options(connection: Connection, version: int) -> dict[str, Setting]:
+    """Options that are set; one that this release does not know is passed over, as after a way back."""
+    columns = t.config_setting.c
+    rows = connection.execute(select(columns.name, columns.body).where(columns.version == version)).all()
+    return {row.name: Setting.model_validate_json(row.body) for row in rows if row.name in CATALOGUE}
+
+
+def stored_entries(connection: Connection, kind: Kind, version: int, names: Sequence[str]) -> dict[str, Entry]:
+    """Entries of a version by name, patterns with all their prefixes; those that are not there are left out."""
+    found: dict[str, Entry] = {}
+    for start in range(0, len(names), NAMES_AT_ONCE):
+        found |= _whole_entries(connection, kind, version, names[start : start + NAMES_AT_ONCE])
     return found
+
+
+def all_entries(connection: Connection, kind: Kind, version: int) -> dict[str, Entry]:
+    """All entries of a kind in the version's order, patterns with all their prefixes."""
+    return _whole_entries(connection, kind, version, None)
+
+
+def _whole_entries(connection: Connection, kind: Kind, version: int, names: Sequence[str] | None) -> dict[str, Entry]:
+    table = t.CONFIG_TABLES[kind]
+    wanted = table.c.version == version
+    if names is not None and kind not in SINGLE:
+        wanted &= table.c.name.in_(names)
+    rows = connection.execute(select(table).where(wanted).order_by(table.c.position)).all()
+    if kind == "pattern":
+        return dict(_whole_patterns(rows))
+    model = MODELS[kind]
+    return {name_of(kind, entry): entry for entry in (model.model_validate_json(row.body) for row in rows)}
+
+
+def _whole_patterns(rows: Iterable[Any]) -> Iterator[tuple[str, Pattern]]:
+    for name, listed in groupby(rows, key=lambda row: str(row.name)):
+        group = list(listed)
+        pattern = Pattern.model_validate_json(group[0].body)
+        yield name, pattern.model_copy(update={"prefixes": tuple(row.prefix for row in group)})
+
+
+def rows_of_entry(kind: Kind, entry: Entry) -> list[Row]:
+    """The rows of one entry, numbered from 0."""
+    if isinstance(entry, Pattern):
+        return _patterns([entry])
+    if isinstance(entry, Sim):
+        return [{**_row(0, entry.iccid, entry), "plan": entry.plan}]
+    name = entry.class_ if isinstance(entry, Installation) else "limits" if kind == "limit" else name_of(kind, entry)
+    return [_row(0, name, entry)]

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from simrack.controller.config.catalogue import Values
 from simrack.controller.config.models import (
     Agreement,
     Installation,
@@ -47,6 +48,9 @@ class RoutingTable:
     senders: Mapping[str, Sender]
     prefixes: Mapping[str, tuple[Pattern, ...]]
     limits: Limits = field(default_factory=Limits)
+    #: By label, as they stand in the version; each with its first prefix only.
+    patterns: Mapping[str, Pattern] = field(default_factory=dict)
+    options: Values = field(default_factory=Values)
 
     @cached_property
     def countries(self) -> frozenset[str]:
