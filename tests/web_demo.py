@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import web_trace
 from sqlalchemy import insert
 from sqlalchemy.engine import Connection
 
@@ -273,6 +274,7 @@ def _story(connection: Connection, now: datetime, ids: DemoIds) -> None:
     connection.execute(
         insert(t.call_story).values(call=TELLING_CALL, explanation=explanation().model_dump_json(), ladder=lines)
     )
+    connection.execute(insert(t.call_trace).values(call=TELLING_CALL, started=started, messages=web_trace.stored(started)))
     for number, log, outcome, cause, voice in (
         (1, failed_log("+882101234567"), "failed", 38, None),
         (2, at_log("+882101234567"), "answered", 16, media()),

@@ -91,7 +91,7 @@ def names() -> Names:
 
 
 def create_app(the_room: Room) -> OpenAPI:
-    from simrack.web import api, pages_access, pages_calls, pages_rack, pages_records
+    from simrack.web import api, pages_access, pages_calls, pages_rack, pages_records, pages_trace
 
     app = OpenAPI(
         __name__, info=Info(title="simrack", version="1", summary="The control room's HTTP API"), doc_ui=False,
@@ -110,7 +110,7 @@ def create_app(the_room: Room) -> OpenAPI:
     app.register_error_handler(HTTPException, _http_error)
     app.add_url_rule("/healthz", "health", _health)
     app.add_url_rule("/openapi.json", "openapi_document", lambda: app.api_doc)
-    for module in (pages_access, pages_rack, pages_calls, pages_records):
+    for module in (pages_access, pages_rack, pages_calls, pages_records, pages_trace):
         app.register_blueprint(module.pages)
     for part in api.PARTS:
         app.register_api(part.api)

@@ -78,6 +78,7 @@ RIGHTS: Mapping[str, Right] = _rows(
     ("records.trace", "a call's SIP messages, AT log, pcap and HEP", _STAFF),
     ("records.route", "why a call went the way it went, with the candidates that it did not take", _STAFF),
     ("records.plan", "the plan, pattern and SIM that carried a call", (*_STAFF, OWNER)),
+    ("records.give", "send a call's SIP messages to the HEP collector", (*_OPERATE, SUPPORT)),
     ("statistics.see", "statistics and release causes", _ALL),
     ("alarms.see", "alarms and what is wrong now", _STAFF),
     ("alarms.act", "acknowledge an alarm", (*_OPERATE, SUPPORT)),
@@ -104,7 +105,7 @@ COMMANDS: Mapping[str, str] = {
     "hang-up-group": "calls.hang-up",
     "listen": "calls.listen",
     "test-call": "calls.test",
-    "send-trace": "records.trace",
+    "send-trace": "records.give",
     "explain": "routing.explain",
     "reload-config": "config.apply",
     "config-check": "config.export",
@@ -119,6 +120,7 @@ COMMANDS: Mapping[str, str] = {
     "restart-module": "gateways.act",
     "restart-box": "gateways.act",
     "drain": "gateways.act",
+    "end-drain": "gateways.act",
     "console": "gateways.console",
     "acknowledge-alarm": "alarms.act",
     "test-notice": "alarms.rules",
@@ -126,7 +128,6 @@ COMMANDS: Mapping[str, str] = {
     "backup": "settings.change",
 }
 #: What a change of one configured thing needs, by its kind.
-    "end-drain": "gateways.act",
 ENTRY_RIGHTS: Mapping[str, str] = {
     "installation": "settings.change", "site": "settings.change", "limit": "settings.change",
     "setting": "settings.change", "agreement": "agreements.change", "plan": "agreements.change",

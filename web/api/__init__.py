@@ -4,6 +4,6 @@ Whoever is signed in may use it, by session cookie or by `Authorization: Bearer 
 `PARTS` names every part; a new one is a row.
 """
 
-from simrack.web.api import alarms, rack, records
+from simrack.web.api import alarms, rack, records, trace
 
-PARTS = (rack, records, alarms)
+PARTS = (rack, records, alarms, trace)
