@@ -13,7 +13,7 @@ from flask_openapi3.openapi import OpenAPI
 from werkzeug.test import Client, TestResponse
 
 from simrack.controller.store.queries import Queries
-from simrack.web.accounts import Accounts
+from simrack.web.accounts import Accounts, KeyBox
 from simrack.web.app import Room, create_app
 from simrack.web.desk import Desk, Reads
 from simrack.web.draw import Drawer
@@ -32,6 +32,7 @@ from simrack.wire.messages import (
 )
 from simrack.wire.mqtt import MemoryBroker, MemoryBus
 
+KEY = "c2ltcmFjayB0ZXN0IGtleSwgMzIgb2N0ZXRzIGxvbmc="
 PASSWORD = "four rainy copper horses"
 NOW = datetime(2026, 11, 20, 14, 32, 7, tzinfo=UTC)
 # Real ones take 50 ms each, which is their purpose and no test's.
@@ -123,7 +124,7 @@ def stand(url: str, *, queries: Reads | None = None, clock: Hands | None = None,
         {"database": url, "mqtt": MqttSettings(url="mqtt://127.0.0.1:1"), "listen": "127.0.0.1:0", **settings}
     )
     accounts = Accounts(
-        url, hands, ids, session_hours=chosen.session_hours, link_hours=chosen.setup_link_hours, hasher=FAST
+        url, hands, ids, keys=KeyBox([KEY], hands), session_hours=chosen.session_hours, link_hours=chosen.setup_link_hours, hasher=FAST
     )
     model, feed = RackModel(hands), Feed("run")
     desk = Desk(queries or Queries(url), model, hands)
@@ -132,7 +133,7 @@ def stand(url: str, *, queries: Reads | None = None, clock: Hands | None = None,
     apps: list[OpenAPI] = []
 
     live = Live(
-        model, feed, bus=lambda: bus, draw=Drawer(lambda: apps[0].jinja_env, desk), seed=desk.seed, figures=desk.refresh,
+        model, feed, bus=lambda: bus, draw=Drawer(lambda: apps[0].jinja_env, desk, lambda: feed.watched), seed=desk.seed, figures=desk.refresh,
         clock=hands, ids=ids,
     )  # fmt: skip
     room = Room(chosen, accounts, desk, feed, live, hands, ids, Times(chosen.zone))

@@ -17,7 +17,7 @@ from simrack.controller.models import Names, Own
 from simrack.controller.routing.criteria import BY_NAME
 from simrack.controller.store.errors import StoreDown
 from simrack.web import cells, text
-from simrack.web.accounts import Accounts, Session
+from simrack.web.accounts import Accounts, Session, Who
 from simrack.web.desk import Desk
 from simrack.web.feed import Feed
 from simrack.web.guard import HEADERS, HSTS, form_token, same
@@ -34,8 +34,8 @@ COOKIE = "simrack"
 FORM_FIELD = "csrf"
 # Whoever is not signed in gets no further than these.
 OPEN_PAGES = frozenset({
-    "static", "access.sign_in_form", "access.sign_in", "access.set_up_form", "access.set_up", "health",
-    "openapi_document",
+    "static", "access.sign_in_form", "access.sign_in", "access.code_form", "access.code", "access.set_up_form",
+    "access.set_up", "health", "openapi_document",
 })  # fmt: skip
 # Forms here are short; a larger body is no form of ours.
 BODY_MOST = 64 * 1024
@@ -66,6 +66,11 @@ def room() -> Room:
 def me() -> Session:
     """Who is signed in; only for pages behind the guard."""
     return cast(Session, g.session)
+
+
+def who() -> Who:
+    """Who acts and from where, for acts that are written down."""
+    return Who(me().actor, request.remote_addr or "")
 
 
 def own() -> Own:
@@ -201,6 +206,9 @@ def _identify() -> AnyResponse | None:
         g.session = room().accounts.bearer(bearer.removeprefix("Bearer "))
     elif g.cookie:
         g.session = room().accounts.session(g.cookie)
+    if g.session is not None and g.session.half:
+        # Known by password alone: the second step is all that is open.
+        g.half, g.session = g.session, None
     if g.session is None and request.endpoint not in OPEN_PAGES:
         return _sign_in_first()
     if g.session is None and not g.cookie:

@@ -27,3 +27,11 @@ class BadForm(WebError):
     def __init__(self, field: str, text: str) -> None:
         super().__init__(text)
         self.field = field
+
+
+class Gone(WebError):
+    """There is no such thing, or not for this session; nothing helps but another name."""
+
+
+class Stale(WebError):
+    """Somebody else changed the thing since the form was drawn; looking at both helps."""

@@ -1,11 +1,13 @@
 """Set-up link, sign in, sign out."""
 
-from urllib.parse import urlsplit
+from typing import cast
+from urllib.parse import urlencode, urlsplit
 
 from flask import Blueprint, g, redirect, render_template, request
 from werkzeug.wrappers import Response as AnyResponse
 
-from simrack.web.app import COOKIE, room, set_cookie
+from simrack.web.accounts import Session
+from simrack.web.app import COOKIE, room, set_cookie, who
 from simrack.web.errors import BadForm, LinkSpent, SignInRefused, TooManyTries
 from simrack.web.needs import needs
 
@@ -51,18 +53,55 @@ def sign_in() -> tuple[str, int] | AnyResponse:
     except SignInRefused:
         return _again(name, wanted, "Name and password do not belong together."), 403
     except TooManyTries as error:
-        minutes = -(-error.wait_s // 60)
-        return _again(name, wanted, f"Too many wrong tries. Try again in {minutes} min."), 429
+        return _again(name, wanted, _wait(error)), 429
+    session = room().accounts.session(cookie)
+    if session is not None and session.half:
+        return _signed_in(cookie, "/sign-in/code?" + urlencode({"next": wanted}))
     return _signed_in(cookie, wanted)
+
+
+@pages.get("/sign-in/code")
+def code_form() -> str | AnyResponse:
+    """The second step, for whoever has done the first."""
+    wanted = local_path(request.args.get("next", ""))
+    if g.session is not None:
+        return redirect(wanted)
+    half = _half()
+    if half is None:
+        return redirect("/sign-in")
+    return render_template("sign_in_code.html", wanted=wanted, name=half.user, error="")
+
+
+@pages.post("/sign-in/code")
+def code() -> tuple[str, int] | AnyResponse:
+    wanted, half = local_path(request.form.get("next", "")), _half()
+    if half is None:
+        return redirect("/sign-in", 303)
+    try:
+        cookie = room().accounts.door.prove(g.cookie, request.form.get("code", ""), *_browser())
+    except SignInRefused:
+        error = "This is neither the code that the app shows now nor an unused recovery code. Each serves once."
+        return render_template("sign_in_code.html", wanted=wanted, name=half.user, error=error), 403
+    except TooManyTries as late:
+        return render_template("sign_in_code.html", wanted=wanted, name=half.user, error=_wait(late)), 429
+    return _signed_in(cookie, wanted)
+
+
+def _half() -> Session | None:
+    return cast(Session | None, getattr(g, "half", None))
 
 
 @pages.post("/sign-out")
 @needs("own.account")
 def sign_out() -> AnyResponse:
-    room().accounts.sign_out(g.cookie)
+    room().accounts.sessions.end(who(), g.cookie)
     response = redirect("/sign-in")
     response.delete_cookie(COOKIE, path="/")
     return response
+
+
+def _wait(error: TooManyTries) -> str:
+    return f"Too many wrong tries. Try again in {-(-error.wait_s // 60)} min."
 
 
 def _again(name: str, wanted: str, error: str) -> str:

@@ -12,6 +12,7 @@ from waitress.server import create_server
 from simrack.controller.store.errors import StoreDown
 from simrack.controller.store.queries import Queries
 from simrack.web.accounts import Accounts
+from simrack.web.accounts.keybox import load as load_keys
 from simrack.web.app import Room, create_app
 from simrack.web.desk import Desk
 from simrack.web.draw import Drawer
@@ -31,8 +32,10 @@ CONNECTIONS = 2000
 
 
 def accounts_of(settings: WebSettings, clock: Clock | None = None, ids: Ids | None = None) -> Accounts:
+    """The accounts, with the keys of the settings. Raises `UserError` when the key file can't be used."""
+    clock, ids = clock or SystemClock(), ids or SystemIds()
     return Accounts(
-        settings.database, clock or SystemClock(), ids or SystemIds(),
+        settings.database, clock, ids, keys=load_keys(settings.keys, settings.key_path, clock, ids),
         session_hours=settings.session_hours, link_hours=settings.setup_link_hours,
     )  # fmt: skip
 
@@ -54,7 +57,7 @@ def build(settings: WebSettings, queries: Queries, accounts: Accounts, clock: Cl
     live = Live(
         model, feed,
         bus=lambda: MqttBus(settings.mqtt.url, client_id),
-        draw=Drawer(lambda: applications[0].jinja_env, desk),
+        draw=Drawer(lambda: applications[0].jinja_env, desk, lambda: feed.watched),
         seed=desk.seed, figures=desk.refresh, clock=clock, ids=ids, client_id=client_id,
     )  # fmt: skip
     times = Times(settings.zone)

@@ -1,10 +1,13 @@
 """Settings of the control room: one TOML file, environment variables on top (`docs/web.md`)."""
 
+from pathlib import Path
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import Field, field_validator
 
+from simrack.controller.store.engine import sqlite_path
+from simrack.wire.installation import data_folder
 from simrack.wire.sections import HostPort, MqttSettings, Section, parse_address
 
 __all__ = ["MqttSettings", "WebSettings"]
@@ -27,6 +30,10 @@ class WebSettings(Section):
     time_zone: str = Field(default="UTC", description="IANA zone in which pages show times; UTC is on hover")
     session_hours: int = Field(default=12, ge=1, le=24 * 90, description="a session without a request ends")
     setup_link_hours: int = Field(default=24, ge=1, le=24 * 7, description="life of a set-up link")
+    key_file: str = Field(
+        default="", description="file with the key that encrypts second factors; default: web.key beside the database"
+    )
+    keys: str = Field(default="", repr=False, description="the keys themselves, newest first, instead of the file")
     streams: int = Field(default=100, ge=1, le=1000, description="live pages open at the same time")
 
     @field_validator("time_zone")
@@ -46,6 +53,14 @@ class WebSettings(Section):
     @property
     def address(self) -> tuple[str, int]:
         return parse_address(self.listen)
+
+    @property
+    def key_path(self) -> Path:
+        """The key file: as set, else beside the SQLite database, else in the data folder."""
+        if self.key_file:
+            return Path(self.key_file)
+        beside = sqlite_path(self.database)
+        return (beside.parent if beside is not None else data_folder()) / "web.key"
 
     @property
     def zone(self) -> ZoneInfo:

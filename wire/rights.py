@@ -99,6 +99,13 @@ RIGHTS: Mapping[str, Right] = _rows(
     ("numbers.whole", "subscriber numbers unmasked", (ADMIN, NOC, SUPPORT, RESELLER, SENDER)),
 )
 
+#: Rights that change nothing: what an administrator has who looks with a partner's eyes.
+LOOKING = frozenset(name for name in RIGHTS if name.endswith((".see", ".export", ".trace", ".whole", ".route", ".plan"))) | {
+    "own.account", "routing.explain",
+}  # fmt: skip
+#: No API token has these, whatever its owner may: a stolen one must not outlive its revocation.
+NEVER_BY_TOKEN = frozenset({"own.account", "accounts.change", "accounts.eyes", "set-up"})
+
 #: Commands to the controller and the right that each needs; a command without a row here is refused.
 COMMANDS: Mapping[str, str] = {
     "hang-up": "calls.hang-up",

@@ -7,7 +7,7 @@ from sqlalchemy import create_engine, text
 from web_helpers import PASSWORD, Browser, Stand, stand, text_of
 
 from simrack.web.errors import LinkSpent
-from simrack.web.guard import HEADERS, Throttle, digest, form_token
+from simrack.web.guard import HEADERS, digest, form_token
 from simrack.web.pages_access import local_path
 from simrack.wire.errors import UserError
 
@@ -173,19 +173,6 @@ def test_one_address_that_tries_many_names_is_slowed_down(demo: Stand) -> None:
     answers = [browser.sign_in(name=f"user{index}", password="wrong wrong wrong").status_code for index in range(21)]
     assert answers[-1] == 429
     assert answers[:20] == [403] * 20
-
-
-def test_throttle_forgets_the_oldest_keys_first() -> None:
-    """Made-up names would fill the memory."""
-    from web_helpers import Hands
-
-    from simrack.web import guard
-
-    throttle = Throttle(Hands(), 1)
-    for index in range(guard.MOST_KEYS + 5):
-        throttle.wrong(str(index))
-    assert throttle.wait_s("0") == 0
-    assert throttle.wait_s(str(guard.MOST_KEYS)) > 0
 
 
 @pytest.mark.stack

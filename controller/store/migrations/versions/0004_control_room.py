@@ -54,6 +54,9 @@ def _columns() -> None:
         _text("public"), sa.Column("kind", sa.String(), server_default="browser", nullable=False), _text("name"),
         sa.Column("rights", sa.JSON()), sa.Column("eyes", _ROW_ID), _flag("half"),
     )  # fmt: skip
+    # Sessions and tokens of before: a name to revoke them by, and tokens known as such.
+    op.execute("UPDATE web_session SET public = substr(token_hash, 1, 12)")
+    op.execute("UPDATE web_session SET kind = 'token', name = agent WHERE address = 'api'")
 
 
 def _accounts() -> None:
