@@ -34,8 +34,10 @@ class Migrated:
     set_aside: Path | None = None  # where a damaged SQLite file was moved
 
 
-def migrate(url: str, clock: Clock) -> Migrated:
+def migrate(url: str, clock: Clock, to: str = "head") -> Migrated:
     """Run the steps that the database lacks, all in one transaction. Blocks; call it before the loop serves.
+
+    `to` is an earlier revision for the tables of an old copy (`controller.keeping`).
 
     A damaged SQLite file is moved aside and an empty one takes its place: a rack that carries calls without
     its past is worth more than one that stands still.
@@ -47,12 +49,12 @@ def migrate(url: str, clock: Clock) -> Migrated:
     engine = write_engine(url)
     try:
         with engine.begin() as connection:
-            before = _upgrade(connection)
+            before = _upgrade(connection, to)
     except DBAPIError as error:
         raise _told(url, error) from error
     finally:
         engine.dispose()
-    after = head()
+    after = head() if to == "head" else to
     if before != after:
         log.info("database migrated", before=before, after=after)
     return Migrated(before, after, set_aside)
@@ -76,13 +78,14 @@ def head() -> str:
     return found
 
 
-def _upgrade(connection: Connection) -> str:
+def _upgrade(connection: Connection, to: str) -> str:
     before = MigrationContext.configure(connection).get_current_revision() or ""
     config = _config()
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
-    if before and before not in known:
+    unknown = next((each for each in (before, to) if each not in ("", "head", *known)), "")
+    if unknown:
         raise UserError(
-            f"the database has version {before}, which this release doesn't know",
+            f"the database has version {unknown}, which this release doesn't know",
             _shown(str(connection.engine.url)),
             "It was written by a newer simrack: install that release, or restore a copy from before the upgrade.",
         )
@@ -90,7 +93,7 @@ def _upgrade(connection: Connection) -> str:
         # Nothing to do, and the controller's role could do nothing.
         return before
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    command.upgrade(config, to)
     if has_roles(connection):
         grant(connection)
     return before
