@@ -10,7 +10,7 @@ import contextlib
 import fcntl
 import ipaddress
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -22,7 +22,14 @@ import structlog
 
 from simrack.controller import tuning
 from simrack.controller.alarms.board import AlarmBoard
+from simrack.controller.alarms.deliver import Secrets
+from simrack.controller.alarms.desk import AlarmDesk
+from simrack.controller.alarms.metrics import AlarmFigures
+from simrack.controller.alarms.thresholds import free_share
 from simrack.controller.alarms.watch import Watch
+from simrack.controller.audit.actors import Actors
+from simrack.controller.audit.gate import Gate
+from simrack.controller.audit.keeper import EVERY_S, Keeper
 from simrack.controller.calls.banfile import BanFile
 from simrack.controller.calls.commands import (
     MOST_TOGETHER,
@@ -50,24 +57,26 @@ from simrack.controller.routing.decision import CallFacts
 from simrack.controller.routing.table import RoutingTable
 from simrack.controller.settings import ControllerSettings
 from simrack.controller.store import upkeep
+from simrack.controller.store.audit import AuditQueries
 from simrack.controller.store.migrate import Migrated, migrate
 from simrack.controller.store.queries import Queries
 from simrack.controller.store.writer import Writer
+from simrack.controller.tracing.export import send_trace
+from simrack.controller.tracing.keeper import TraceKeeper
 from simrack.sip.digest import Digest
 from simrack.sip.legs import DialogIds, IncomingLeg, Invite, Leg, Rejection
 from simrack.sip.ports import Address, CallStack, Door
 from simrack.sip.stack import Admission, SipStack
+from simrack.sip.trace import Tapes
 from simrack.wire.causes import Cause
 from simrack.wire.errors import UserError
+from simrack.wire.logship import LogShip
 from simrack.wire.metrics import MetricsPage
 from simrack.wire.mqtt import Bus, Commander, MqttBus, Stamp
-from simrack.controller.tracing.export import send_trace
-from simrack.controller.tracing.keeper import TraceKeeper
 from simrack.wire.ports import Clock, Ids, SystemClock, SystemIds
 from simrack.wire.sections import parse_address
 
 log = structlog.get_logger(__name__)
-from simrack.sip.trace import Tapes
 #: A broker on this machine answers at once; without one the controller serves, and refuses for lack of boxes.
 BROKER_WAIT_S = 10.0
 #: Calls get this long to end with their records; `simrack up` waits longer than this before it kills.
@@ -105,6 +114,12 @@ class Parts:
     make_stack: MakeStack = SipStack
     make_store: Callable[[str, Clock, str], Writer] = Writer
     migrate: Callable[[str, Clock], Migrated] = migrate
+    #: Free space of the data folder's disk in percent; a simulation has no disk.
+    free_disk: Callable[[Path], float] | None = free_share
+    #: Whether log lines go to the control room; a simulation's are nobody's.
+    ship_logs: bool = False
+    #: How often acts of the control room are looked for, in s; a simulation has none and lives through years.
+    acts_every_s: float = EVERY_S
 
 
 class Controller:
@@ -167,8 +182,14 @@ class _Rooms:
         self._fleet = Fleet(self._clock)
         self._board = AlarmBoard(store, self._bus, self._clock, self._stamp)
         self._feed = Feed(self._bus)
+        self._audit = AuditQueries(self._settings.database)
+        self._keeper = Keeper(store, self._audit, boot, owner.parts.acts_every_s)
+        self._actors = Actors(self._audit.account, self._clock)
         self._routing = Routing(EMPTY)
         self._left: tuple[LeftCall, ...] = ()
+        self._tapes = Tapes(self._clock)
+        listen = parse_address(self._settings.sip.listen)
+        self._traces = TraceKeeper(self._tapes, store, self._clock, listen, self._settings.trace.keep)
         self._stack = self._sip_stack()
         self._desk = self._make_desk(boot)
         self._bans = BanFile(self._settings.data, self._desk.guard.bans, self._clock)
@@ -177,20 +198,20 @@ class _Rooms:
             self._fleet,
             store,
             self._clock,
-        self._tapes = Tapes(self._clock)
-        listen = parse_address(self._settings.sip.listen)
-        self._traces = TraceKeeper(self._tapes, store, self._clock, listen, self._settings.trace.keep)
             self._stamp,
             self._desk.take_part,
             self._metrics.events.inc,
         )
         self._watch = Watch(self._board, self._fleet, self._bus, self._clock)
+        self._alarm_desk = self._make_alarm_desk()
+        self._routing.listen(lambda table: self._alarm_desk.in_force(table.options))
         self._commands = CommandDesk(
             self._bus,
             self._clock,
             self._actions(),
             self._metrics,
             Commander(self._bus, "controller", self._clock, self._ids),
+            Gate(self._actors, self._keeper, self._clock),
         )
         self._strays = Strays(
             self._fleet.carried, self._desk.attempts, Commander(self._bus, "strays", self._clock, self._ids)
@@ -199,6 +220,7 @@ class _Rooms:
 
     async def serve(self, stack: AsyncExitStack, ready: Callable[[dict[str, Any]], None]) -> None:
         """Run all parts until the owner stops."""
+        stack.callback(self._audit.close)
         parts = asyncio.TaskGroup()
         async with parts:
             tasks = [
@@ -209,8 +231,12 @@ class _Rooms:
                     self._feed.run(),
                     self._link.run(),
                     self._commands.run(),
-                    self._watch.run(self._gauge),
+                    self._watch.run(self._look),
+                    self._alarm_desk.run(),
+                    *self._log_ship(boot=self._stamp.boot),
                     self._bans.run(),
+                    self._traces.run(),
+                    self._keeper.run(),
                     upkeep.keep_up(self._store),
                     upkeep.watch(self._store, self._board),
                 )
@@ -219,10 +245,11 @@ class _Rooms:
             try:
                 await self._open(stack, ready)
                 tasks.append(parts.create_task(self._strays.run()))
-                    self._traces.run(),
                 await self._owner.stopping.wait()
                 await self._desk.stop(STOP_WITHIN_S, hand_over=self._owner.handing_over)
                 await calls
+                await self._traces.flush()
+                await self._keeper.stop()
                 await self._link.farewell()
             finally:
                 for task in (*tasks, calls):
@@ -231,9 +258,9 @@ class _Rooms:
     async def _open(self, stack: AsyncExitStack, ready: Callable[[dict[str, Any]], None]) -> None:
         """Open the doors, once the boxes can be heard."""
         await self._wait_for_broker()
-                await self._traces.flush()
         await self._stack.start()
         stack.push_async_callback(self._stack.stop)
+        self._traces.here(self._stack.address)
         self._go_on()
         said: dict[str, Any] = {"ready": True, "sip": "{}:{}".format(*self._stack.address)}
         if self._settings.metrics.listen:
@@ -242,7 +269,6 @@ class _Rooms:
             stack.push_async_callback(page.stop)
         self._link.sip = said["sip"]
         with contextlib.suppress(Exception):
-        self._traces.here(self._stack.address)
             await self._link.publish()
         ready(said)
 
@@ -278,10 +304,12 @@ class _Rooms:
             UserError: the routing file has mistakes and there is no earlier version to go on with.
         """
         url, now = self._settings.database, self._clock.utc()
+        await self._store.audit(())
         queries = Queries(url)
         alarms = await asyncio.to_thread(queries.alarms)
         await asyncio.to_thread(queries.close)
-        self._board.resume({alarm.cause: alarm.severity for alarm in alarms})
+        in_hand = [alarm.cause for alarm in alarms if alarm.acknowledged is not None]
+        self._board.resume({alarm.cause: alarm.severity for alarm in alarms}, in_hand)
         self._board.set("store-damaged", active=damaged is not None, detail=str(damaged))
         await self._take_stock(url, now)
         self._fleet.load_usage(await asyncio.to_thread(usage_from_records, url, now), now)
@@ -338,6 +366,7 @@ class _Rooms:
             admit=lambda _source: Admission.ACCEPT,
             suspect=lambda source, problem: self._desk.suspect(source, problem),
             door=self,
+            tapes=self._tapes,
         )
 
     # The door of the stack, which is made before the desk.
@@ -346,7 +375,6 @@ class _Rooms:
         return self._desk.judge(invite)
 
     def answers(self, source: Address) -> bool:
-            tapes=self._tapes,
         return self._desk.answers(source)
 
     def lag(self, late_s: float) -> None:
@@ -373,15 +401,31 @@ class _Rooms:
             metrics=self._metrics,
             stamp_boot=boot,
             limits=self._owner.limits,
+            tracing=self._traces,
         )
         digest = Digest(sip.realm, self._clock, self._ids)
         return Desk(services, self._routing, digest, Guard(self._clock, limits))
 
-    def _gauge(self) -> None:
+    def _make_alarm_desk(self) -> AlarmDesk:
+        given, free = self._settings.notices, self._owner.parts.free_disk
+        desk = AlarmDesk(
+            self._board, self._fleet, self._desk.traffic, self._bus, self._clock, self._ids,
+            Secrets(given.webhook_secret, given.smtp_password),
+            None if free is None else lambda: free(self._settings.data),
+        )  # fmt: skip
+        self._metrics.registry.register(AlarmFigures(self._board, desk.notifier))
+        return desk
+
+    def _log_ship(self, boot: str) -> list[Coroutine[Any, Any, None]]:
+        if not self._owner.parts.ship_logs:
+            return []
+        return [LogShip("controller", boot, self._bus, self._clock).run()]
+
+    def _look(self) -> None:
         self._metrics.open_alarms.set(len(self._board.open_causes))
+        self._alarm_desk.look()
 
     # --- commands -----------------------------------------------------------------------------------------
-            tracing=self._traces,
 
     def _actions(self) -> dict[str, Action]:
         return {
@@ -392,6 +436,8 @@ class _Rooms:
             "banned": self._banned,
             "ban": self._ban,
             "free": self._free,
+            **self._alarm_desk.actions(),
+            "send-trace": self._send_trace,
         }
 
     async def _hang_up(self, args: Args, actor: str) -> dict[str, Any]:
@@ -400,14 +446,13 @@ class _Rooms:
             raise CommandRefused(f"there is no call {call}")
         return {"call": call}
 
-    async def _reload(self, _args: Args, actor: str) -> dict[str, Any]:
     async def _hang_up_group(self, args: Args, actor: str) -> dict[str, Any]:
         """End exactly the calls that are named: whoever asked saw these, and none that came meanwhile."""
         calls = names_of(args, "calls", MOST_TOGETHER)
         ended = [call for call in calls if self._desk.hang_up(call, actor)]
         return {"ended": len(ended), "over": len(calls) - len(ended)}
 
-            "send-trace": self._send_trace,
+    async def _reload(self, _args: Args, actor: str) -> dict[str, Any]:
         before = self._routing.version
         try:
             table = await self._load_config(actor)
@@ -451,6 +496,10 @@ class _Rooms:
         return {"address": address}
 
 
+    async def _send_trace(self, args: Args, _actor: str) -> dict[str, Any]:
+        return await send_trace(self._settings.trace, self._settings.database, text_of(args, "call"))
+
+
 def _goes_on(left: LeftCall) -> bool:
     try:
         resumable(left)
@@ -465,10 +514,6 @@ def _ip_address(text: str) -> str:
         return str(ipaddress.ip_address(text.strip()))
     except ValueError:
         raise CommandRefused(f"{text} is no IP address") from None
-
-    async def _send_trace(self, args: Args, _actor: str) -> dict[str, Any]:
-        return await send_trace(self._settings.trace, self._settings.database, text_of(args, "call"))
-
 
 
 @contextlib.contextmanager
@@ -507,7 +552,7 @@ def run(settings: ControllerSettings, ready: Callable[[dict[str, Any]], None]) -
 async def _serve(
     settings: ControllerSettings, ready: Callable[[dict[str, Any]], None], software: str
 ) -> None:
-    controller = Controller(settings, SystemClock(), SystemIds(), software=software)
+    controller = Controller(settings, SystemClock(), SystemIds(), software=software, parts=Parts(ship_logs=True))
     loop = asyncio.get_running_loop()
     on_term = controller.hand_over if settings.on_stop == "hand-over" else controller.stop
     loop.add_signal_handler(signal.SIGTERM, on_term)

@@ -7,7 +7,7 @@ elsewhere: whoever can write the whole database can also write the head record i
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import islice
@@ -138,8 +138,11 @@ def head_of(entry: Entry) -> Head:
 # --- verifying --------------------------------------------------------------------------------------------------
 
 
-def verify(entries: Iterable[Entry], head: Head | None, kept: Head | None = None) -> Verdict:
-    """Check a whole chain in the order of its numbers, against the head record and a head that was kept elsewhere."""
+def verify(entries: Iterable[Entry], head: Callable[[], Head | None], kept: Head | None = None) -> Verdict:
+    """Check a whole chain in the order of its numbers, against the head record and a head that was kept elsewhere.
+
+    `head` is asked when the entries have come to their end, for a log that grows meanwhile.
+    """
     rest = iter(entries)
     before: Head | None = None
     oldest: Head | None = None
@@ -151,11 +154,11 @@ def verify(entries: Iterable[Entry], head: Head | None, kept: Head | None = None
         if fault is not None:
             return Verdict(before.seq if before else 0, before, fault, installation)
         if entry.seq == 1:
-            installation = str(json.loads(entry.detail).get("installation", ""))
+            installation = str(_told(entry).get("installation", ""))
         if entry.action == TROUBLE and trouble is None:
             trouble = Fault(entry.seq, "head", f"at entry {entry.seq} the controller found that {_why(entry)}")
         oldest, before = before, head_of(entry)
-    end = _at_the_end(before, head, kept) or trouble
+    end = _at_the_end(before, head(), kept) or trouble
     return Verdict(before.seq if before else 0, before, end, installation)
 
 
@@ -167,7 +170,16 @@ def _against(kept: Head | None, entry: Entry) -> Fault | None:
 
 
 def _why(entry: Entry) -> str:
-    return str(json.loads(entry.detail).get("found", "the head record was wrong"))
+    return str(_told(entry).get("found", "the head record was wrong"))
+
+
+def _told(entry: Entry) -> Mapping[str, Any]:
+    """The detail of an entry, whoever wrote it."""
+    try:
+        detail = json.loads(entry.detail)
+    except ValueError:
+        return {}
+    return detail if isinstance(detail, dict) else {}
 
 
 def _at_the_end(last: Head | None, head: Head | None, kept: Head | None) -> Fault | None:

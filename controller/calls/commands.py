@@ -11,6 +11,8 @@ from typing import Any
 
 import structlog
 
+from simrack.controller.audit.gate import Denied, Gate
+from simrack.controller.audit.words import told
 from simrack.controller.calls.metrics import Metrics
 from simrack.wire import topics
 from simrack.wire.errors import CommandFailed, LinkDown, UserError
@@ -19,7 +21,6 @@ from simrack.wire.mqtt import Bus, Commander
 from simrack.wire.ports import Clock
 
 log = structlog.get_logger(__name__)
-audit = structlog.get_logger("simrack.audit")
 Args = Mapping[str, Any]
 Action = Callable[[Args, str], Awaitable[dict[str, Any]]]
 #: Replies remembered, so that a repeated command is answered and not done again; minutes of a busy desk.
@@ -35,16 +36,20 @@ BOX_TIMEOUT_S = 4.0
 
 
 class CommandRefused(Exception):
-    """The command can't be done; the text says why and goes to whoever asked."""
+    """The command can't be done; the text says why and goes to whoever asked, with `result` for programs."""
+
+    def __init__(self, text: str, result: Mapping[str, Any] | None = None) -> None:
+        super().__init__(text)
+        self.result = dict(result or {})
 
 
 class CommandDesk:
     """Takes commands from the controller's topic."""
 
     def __init__(
-        self, bus: Bus, clock: Clock, actions: Mapping[str, Action], metrics: Metrics, commander: Commander
+        self, bus: Bus, clock: Clock, actions: Mapping[str, Action], metrics: Metrics, commander: Commander, gate: Gate
     ) -> None:
-        self._bus, self._clock, self._metrics, self._commander = bus, clock, metrics, commander
+        self._bus, self._clock, self._metrics, self._commander, self._gate = bus, clock, metrics, commander, gate
         self._actions = {**actions, **{name: self._for_box(name) for name in FOR_BOXES}}
         self._done: OrderedDict[str, asyncio.Future[CommandReply]] = OrderedDict()
         self._arrived: asyncio.Queue[Command] = asyncio.Queue()
@@ -81,10 +86,15 @@ class CommandDesk:
             log.warning("reply lost", action=command.action, id=command.id, error=str(error))
 
     async def _do(self, command: Command) -> CommandReply:
-        error, result = "", {}
+        error, result, begun = "", {}, False
         try:
-            result = await self._checked(command)(command.args, command.actor)
-        except (CommandRefused, CommandFailed, UserError) as refusal:
+            action = self._checked(command)
+            await self._gate.admit(command)
+            begun = True
+            result = await action(command.args, command.actor)
+        except CommandRefused as refusal:
+            error, result = str(refusal), refusal.result
+        except (CommandFailed, Denied, UserError) as refusal:
             error = str(refusal)
         except Exception as failure:
             # One command's fault must not end the controller; whoever asked hears of it.
@@ -92,14 +102,10 @@ class CommandDesk:
             error = f"internal: {type(failure).__name__}"
         known = command.action if command.action in self._actions else "unknown"
         self._metrics.commands.labels(known, "failed" if error else "done").inc()
-        audit.info(
-            "command",
-            action=command.action,
-            actor=command.actor,
-            args=command.args,
-            id=command.id,
-            error=error,
-        )
+        args = told(command.args)
+        log.info("command", action=command.action, actor=command.actor, args=args, id=command.id, error=error)
+        if error:
+            await (self._gate.failed if begun else self._gate.denied)(command, error)
         return CommandReply(id=command.id, ok=not error, error=error, result=result)
 
     def _checked(self, command: Command) -> Action:

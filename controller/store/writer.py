@@ -8,11 +8,14 @@ from typing import Any, Literal, Self
 from sqlalchemy import Table
 from sqlalchemy.engine import Connection
 
+from simrack.controller.audit import policy
+from simrack.controller.audit.chain import Fact, Head
 from simrack.controller.calls.ports import Dialogs, Finished, LeftCall, OpenCall
 from simrack.controller.models import AlarmRow
-from simrack.controller.store import jobs, leftover, partitions, turned_away
+from simrack.controller.store import audit, configs, jobs, leftover, partitions, turned_away
 from simrack.controller.store.engine import parse_url
 from simrack.controller.store.group import GroupCommit
+from simrack.controller.store.tables import CONFIG_TABLES
 from simrack.wire.messages import BoxEvent, CallPart
 from simrack.wire.ports import Clock
 
@@ -66,7 +69,22 @@ class Writer:
 
     async def finish(self, finished: Finished) -> None:
         """Open row out, record in, in one transaction. Safe to repeat after `StoreDown`."""
-        await self.group.do(lambda connection: jobs.finish(connection, finished))
+        await self.group.do(lambda connection: self._finish(connection, finished))
+
+    def _finish(self, connection: Connection, finished: Finished) -> None:
+        new = jobs.finish(connection, finished)
+        fact = policy.refusal(finished.record) if new else None
+        if fact is not None:
+            audit.append(connection, (fact,), self._run)
+
+    async def audit(self, facts: Iterable[Fact]) -> Head:
+        """Chain facts, each source once; without any it makes sure that the log has begun. Safe to repeat."""
+        facts, now = tuple(facts), self._clock.utc()
+        return await self.group.do(lambda connection: audit.append(connection, facts, self._run, now))
+
+    async def take_acts(self, since: int) -> int:
+        """Chain acts of the control room, from number `since` on, each once; how many were taken."""
+        return await self.group.do(lambda connection: audit.take_acts(connection, self._run, since))
 
     async def last_event(self, box: str, boot: str) -> int:
         """The highest sequence stored of one run of a box, 0 for none."""
@@ -121,27 +139,79 @@ class Writer:
         now = self._clock.utc()
         return await self.group.do(lambda connection: jobs.close_alarm(connection, cause, now))
 
+    async def acknowledge_alarm(self, alarm: int, by: str, note: str, *, release: bool = False) -> str | None:
+        """Put an open alarm in somebody's hand, or take it out again; its cause, None when it is not open."""
+        now = None if release else self._clock.utc()
+        return await self.group.do(lambda connection: jobs.acknowledge_alarm(connection, alarm, by, note, now))
+
     async def import_config(
         self,
         digest: str,
         source: str,
         actor: str,
         rows: Iterable[tuple[Table, Sequence[Mapping[str, Any]]]],
+        *,
+        activate: bool = True,
     ) -> int:
-        """Write a whole configuration under a new version, then put it in force by one row."""
+        """Write a whole configuration under a new version, then put it in force by one row, if it is to be."""
         now = self._clock.utc()
         version = await self.group.do(lambda c: jobs.config_version(c, digest, source, actor, now))
         for table, all_rows in rows:
-            for start in range(0, len(all_rows), IMPORT_BATCH):
-                batch = [{**row, "version": version} for row in all_rows[start : start + IMPORT_BATCH]]
-                await self.group.do(partial(jobs.config_rows, table=table, rows=batch))
-        await self.group.do(lambda connection: jobs.activate(connection, version, now))
+            await self._put_rows(table, version, all_rows)
+        done = jobs.activate if activate else configs.finish_version
+        await self.group.do(lambda connection: done(connection, version, now))
         return version
+
+    async def change_config(self, new: configs.NewVersion) -> int:
+        """Make a version from another one, copied inside the database in batches, and put it in force.
+
+        StoreRefused: its parent is not in force any more; what was written of it is never used.
+        """
+        now = self._clock.utc()
+        version = await self.group.do(lambda connection: configs.new_version(connection, new, now))
+        for table in CONFIG_TABLES.values():
+            for piece in await self._pieces(table, new):
+                if isinstance(piece, configs.Copy):
+                    await self._copy(table, new.parent, version, piece)
+                else:
+                    await self._put_rows(table, version, piece)
+        await self.group.do(lambda connection: configs.activate_after(connection, version, new.parent, now))
+        return version
+
+    async def _pieces(self, table: Table, new: configs.NewVersion) -> list[configs.Piece]:
+        edits = new.edits.get(table, ())
+        names = [edit.old for edit in edits if edit.old is not None]
+
+        def work(connection: Connection) -> list[configs.Piece]:
+            at = configs.places(connection, table, new.parent, names)
+            return list(configs.pieces(edits, at, configs.extent(connection, table, new.parent)))
+
+        return await self.group.do(work)
+
+    async def _copy(self, table: Table, parent: int, version: int, piece: configs.Copy) -> None:
+        for part in configs.batches(piece, configs.COPY_BATCH):
+            await self.group.do(
+                partial(configs.copy_rows, table=table, parent=parent, version=version, part=part)
+            )
+
+    async def _put_rows(self, table: Table, version: int, rows: Sequence[Mapping[str, Any]]) -> None:
+        for start in range(0, len(rows), IMPORT_BATCH):
+            batch = [{**row, "version": version} for row in rows[start : start + IMPORT_BATCH]]
+            await self.group.do(partial(jobs.config_rows, table=table, rows=batch))
 
     async def activate_config(self, version: int) -> None:
         """Put a stored version in force."""
         now = self._clock.utc()
         await self.group.do(lambda connection: jobs.activate(connection, version, now))
+
+    async def thin_config(self, keep: int) -> int:
+        """Remove the rows of versions beyond the newest `keep`, in batches; how many versions it were."""
+        old = await self.group.do(lambda connection: configs.old_versions(connection, keep))
+        for version in old:
+            await self.group.do(partial(configs.retire, version=version))
+            while await self.group.do(partial(configs.remove_rows, version=version, most=configs.COPY_BATCH)):
+                pass
+        return len(old)
 
     async def make_partitions(self) -> int:
         """Make the months to come, where the database keeps records by month; returns how many were new."""

@@ -32,6 +32,8 @@ from simrack.wire.ports import Clock
 log = structlog.get_logger(__name__)
 CONTROLLER: Address = ("127.0.0.1", 5060)
 SENDERS: tuple[Address, ...] = (("127.0.0.101", 5060), ("127.0.0.102", 5060))
+#: There is no control room whose acts the controller could take over.
+DAY_S = 86_400.0
 #: What a supervisor waits before it starts a process anew that ended by itself.
 RESTART_S = 2.0
 ROUTING = """
@@ -258,6 +260,7 @@ class World:
             make_stack=partial(SimStack, self.wire, life),
             make_store=partial(_writer, life, self.disk),
             migrate=self._migrate,
+            acts_every_s=DAY_S,
         )
         make_bus = partial(self._make_bus, life)
         await Controller(settings, process.clock, ids, make_bus, "simulation", parts=parts).run(self._nothing)

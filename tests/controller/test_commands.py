@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from audit_parts import Book, gate_of
 from controller_sim import CountingIds, TestClock, until
 
 from simrack.controller.calls.commands import MOST_TOGETHER, CommandDesk, CommandRefused, names_of
@@ -28,8 +29,10 @@ class Desk:
         self.at_box: list[Command] = []
         self.replies: list[CommandReply] = []
         commander = Commander(self.controller, "controller", self.clock, CountingIds())
-        actions = {"hang-up": self.hang_up, "break": self.broken, "mend": self.mend}
-        self.desk = CommandDesk(self.controller, self.clock, actions, Metrics(), commander)
+        actions = {"hang-up": self.hang_up, "backup": self.broken, "reload-config": self.mend}
+        self.book = Book()
+        gate = gate_of(self.clock, self.book)
+        self.desk = CommandDesk(self.controller, self.clock, actions, Metrics(), commander, gate)
         self.box.subscribe(topics.box_command("box-1"), self.on_box)
         self.person.subscribe("reply", lambda _t, p: self.replies.append(CommandReply.decode(p)))
         self.run_tasks = run_tasks
@@ -82,8 +85,8 @@ async def test_refused_commands_say_why(run_tasks: Run) -> None:
     await on.send("hang-up", key="1", late=True, call="x")
     await on.send("hang-up", key="2", actor="", call="x")
     await on.send("dance", key="3")
-    await on.send("break", key="4")
-    await on.send("mend", key="5")
+    await on.send("backup", key="4")
+    await on.send("reload-config", key="5")
     await on.send("disable-channel", key="6", box="a/b", channel=1)
     await on.send("disable-channel", key="7", channel=1)
     await until(lambda: len(on.replies) == 7)
