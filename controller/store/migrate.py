@@ -32,6 +32,7 @@ class Migrated:
     before: str  # revision found, "" for an empty database
     after: str
     set_aside: Path | None = None  # where a damaged SQLite file was moved
+    kept: Path | None = None  # the SQLite file as it was before the upgrade
 
 
 def migrate(url: str, clock: Clock, to: str = "head") -> Migrated:
@@ -48,6 +49,7 @@ def migrate(url: str, clock: Clock, to: str = "head") -> Migrated:
     set_aside = _set_damaged_aside(url, clock)
     engine = write_engine(url)
     try:
+        kept = _keep_before(url, engine, clock) if to == "head" else None
         with engine.begin() as connection:
             before = _upgrade(connection, to)
     except DBAPIError as error:
@@ -57,7 +59,28 @@ def migrate(url: str, clock: Clock, to: str = "head") -> Migrated:
     after = head() if to == "head" else to
     if before != after:
         log.info("database migrated", before=before, after=after)
-    return Migrated(before, after, set_aside)
+    return Migrated(before, after, set_aside, kept)
+
+
+def _keep_before(url: str, engine: Engine, clock: Clock) -> Path | None:
+    """A copy of an SQLite file that is about to be upgraded: the way back to the release before."""
+    path = sqlite_path(url)
+    if path is None or not path.exists():
+        return None
+    with engine.connect() as connection:
+        before = MigrationContext.configure(connection).get_current_revision() or ""
+        connection.rollback()
+        if before in ("", head()) or before not in _known():
+            return None
+        copy = path.with_name(f"{path.name}.version-{before}-{clock.utc():%Y%m%dT%H%M%SZ}")
+        connection.connection.driver_connection.execute("VACUUM INTO ?", (str(copy),))  # type: ignore[union-attr]
+    copy.chmod(0o600)
+    log.info("database kept as it was before the upgrade", version=before, file=str(copy))
+    return copy
+
+
+def _known() -> frozenset[str]:
+    return frozenset(script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions())
 
 
 def _told(url: str, error: DBAPIError) -> UserError:
@@ -81,8 +104,7 @@ def head() -> str:
 def _upgrade(connection: Connection, to: str) -> str:
     before = MigrationContext.configure(connection).get_current_revision() or ""
     config = _config()
-    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
-    unknown = next((each for each in (before, to) if each not in ("", "head", *known)), "")
+    unknown = next((each for each in (before, to) if each not in ("", "head", *_known())), "")
     if unknown:
         raise UserError(
             f"the database has version {unknown}, which this release doesn't know",

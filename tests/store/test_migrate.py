@@ -96,3 +96,19 @@ def test_another_kind_of_database_is_refused_with_examples(url: str, clock: Fixe
     """Only SQLite and PostgreSQL are served; the message shows how they are written."""
     with pytest.raises(UserError):
         migrate(url, clock)
+
+
+def test_an_upgrade_keeps_the_file_as_it_was(tmp_path: Path, clock: FixedClock) -> None:
+    """Whoever has to go back a release needs tables that the release before can read."""
+    path = tmp_path / "simrack.db"
+    migrate(f"sqlite:///{path}", clock, to="0003")
+    done = migrate(f"sqlite:///{path}", clock)
+    assert (done.before, done.after) == ("0003", head())
+    assert done.kept is not None
+    assert done.kept.stat().st_mode & 0o077 == 0
+    engine = read_engine(f"sqlite:///{done.kept}")
+    with engine.connect() as connection:
+        assert MigrationContext.configure(connection).get_current_revision() == "0003"
+    engine.dispose()
+    again = migrate(f"sqlite:///{path}", clock)
+    assert again.kept is None
