@@ -196,19 +196,35 @@ class RecordFilter:
     cause: int | None = None
     since: datetime | None = None
     until: datetime | None = None
+    channel: int | None = None
+    iccid: str = ""
+    pattern: str = ""
+    direction: str = ""
+    side: str = ""
+    refusal: str = ""
+    # False: `text` looks at call ids alone, for people who see no subscriber's number whole.
+    numbers: bool = True
     sort: str = "-started"
-    page: int = 1
+    after: str = ""  # what the page before called `next` (or the one behind it `previous`)
     per_page: int = 50
 
 
 @dataclass(frozen=True, slots=True)
 class RecordPage:
-    """One page of records and how many there are in all."""
+    """One page of records.
+
+    `total` counts up to 10,000; `more` says that there are, or may be, others. `looked_back_to`: this page ends
+    there, because so many records were looked at, and `next` goes on looking.
+    """
 
     rows: tuple[RecordRow, ...]
     total: int
-    page: int
     per_page: int
+    more: bool = False
+    next: str = ""
+    previous: str = ""
+    looked_back_to: datetime | None = None
+    exact: bool = False  # the text is a whole number, of which all calls were found
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +239,32 @@ class AlarmRow:
     opened: datetime
     closed: datetime | None
     count: int
+    last: datetime | None = None  # when it was last said again
+    acknowledged: datetime | None = None
+    acknowledged_by: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AlarmFilter:
+    """Filters of the alarms' history; every field is optional and travels in the URL. Newest first."""
+
+    state: Literal["open", "acknowledged", "closed", ""] = ""
+    severity: Literal["critical", "major", "minor", ""] = ""
+    kind: str = ""
+    text: str = ""  # part of the title, the cause or the note
+    since: datetime | None = None  # still open at, or opened after
+    until: datetime | None = None  # opened before
+    after: int = 0  # the last id of the page before
+    per_page: int = 50
+
+
+@dataclass(frozen=True, slots=True)
+class AlarmPage:
+    """One page of alarms; `next` is the `after` of the following one, 0 when there is none."""
+
+    rows: tuple[AlarmRow, ...]
+    next: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,13 @@ class TraceSettings(Section):
     agent: int = Field(default=2001, ge=1, le=0xFFFF_FFFF)
 
 
+class NoticeSettings(Section):
+    """Secrets of notices; where they go stands among the global options (`docs/alarms.md`)."""
+
+    webhook_secret: str = ""
+    smtp_password: str = ""
+
+
 class ControllerSettings(Section):
     """The whole file."""
 
@@ -52,6 +59,7 @@ class ControllerSettings(Section):
     mqtt: MqttSettings = MqttSettings()
     sip: SipSettings = SipSettings()
     metrics: MetricsSettings = MetricsSettings()
+    notices: NoticeSettings = NoticeSettings()
     trace: TraceSettings = TraceSettings()
 
 

@@ -1,4 +1,4 @@
-"""Every kind of alarm with its severity, its title and what a person should do; `docs/calls.md` lists them.
+"""Every kind of alarm with its severity, its title and what a person should do; `docs/alarms.md` lists them.
 
 `{subject}` is what the alarm is about, for instance a box; an alarm's cause is `kind` or `kind:subject`.
 """
@@ -54,6 +54,11 @@ _KINDS = (
         "The version before stays in force. Mend what the text names and reload.",
     ),
     Kind(
+        "backup-failed", "major", "The last backup failed",
+        "Nothing that happens now would survive this disk. Look at the folder of the Settings page (`backup.folder`) and at its free space; "
+        "then try `simrack backup` by hand.",
+    ),
+    Kind(
         "emergency-refused", "major", "A call to an emergency number was refused",
         "Check the site's emergency choice; call the sender back if it was no test.",
     ),
@@ -98,6 +103,42 @@ _KINDS = (
     Kind(
         "plain-link", "minor", "Box {subject} is linked without a tunnel",
         "Its signalling and voice are readable on the way. Provision a WireGuard link.",
+    ),
+    Kind(
+        "notice-failed", "major", "Notices to {subject} don't arrive",
+        "People are not told of alarms that way. Look at the receiver, then send a test under Alarms, Notices.",
+    ),
+    Kind(
+        "disk-low", "major", "The centre's disk is nearly full",
+        "When it is full, new calls are refused. Free space, shorten what is kept, or give it a larger disk.",
+    ),
+    Kind(
+        "box-disk-low", "minor", "The disk of box {subject} is nearly full",
+        "When it is full, the box refuses new calls. Free space on it.",
+    ),
+    Kind(
+        "box-hot", "minor", "Box {subject} is hot",
+        "Look at its fans, its filters and the room. Modules that are too hot drop calls, then fail.",
+    ),
+    Kind(
+        "box-clock", "minor", "The clock of box {subject} is off",
+        "Records stay right, because boxes tell their offset; logs on the box do not. Look at its time synchronisation.",
+    ),
+    Kind(
+        "box-queue", "minor", "Facts of box {subject} wait for the controller",
+        "Records of its calls stay estimated until they come. Look at its link and at the controller's database.",
+    ),
+    Kind(
+        "box-short", "minor", "Box {subject} has too few channels in service",
+        "Look at its channels on the Rack page: which have no SIM, no network or a fault?",
+    ),
+    Kind(
+        "no-calls", "major", "No call has come in for a long while",
+        "Is a sender down, or its way to here? Look at Logs for refused INVITEs, and call the sender.",
+    ),
+    Kind(
+        "asr-low", "minor", "Too few calls are answered",
+        "Look at Release causes and Statistics of the last hour: which plan, box or prefix fails, and with which cause?",
     ),
 )  # fmt: skip
 CATALOGUE: Mapping[str, Kind] = {kind.kind: kind for kind in _KINDS}

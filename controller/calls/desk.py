@@ -314,6 +314,7 @@ class Desk:
         self._senders_calls[call.sender] += 1
         self._empty.clear()
         self._on.metrics.in_progress.set(len(self._calls))
+        self._on.traffic.begun(self._on.clock.monotonic())
         task = self._group.create_task(self._serve(call), name=f"call-{call.id}")
         self._tasks[task] = call
         task.add_done_callback(lambda done: self._tasks.pop(done, None))

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
+from simrack.controller.alarms.traffic import Traffic
 from simrack.controller.alarms.voice import VoiceTroubles
 from simrack.controller.calls.metrics import Metrics
 from simrack.controller.calls.ports import CallStore, Dialler, Router
@@ -124,6 +125,7 @@ class Services:
     stamp_boot: str
     limits: CallLimits = field(default_factory=CallLimits)
     voice: VoiceTroubles = field(default_factory=VoiceTroubles)
+    traffic: Traffic = field(default_factory=Traffic)
     tracing: Tracing = field(default_factory=NoTracing)
     _seq: int = 0
 

@@ -28,5 +28,6 @@ async def keep(on: Services, finished: Finished) -> None:
         await asyncio.sleep(on.limits.store_retry_s)
     on.metrics.calls.labels(row.direction, row.outcome).inc()
     on.metrics.causes.labels(str(row.cause), row.side).inc()
+    on.traffic.ended(row, on.clock.monotonic())
     if trouble := on.voice.ended(row, on.alarms):
         on.metrics.voice_troubles.labels(trouble).inc()

@@ -190,6 +190,18 @@ class Fleet:
         """For each box: why its file can't be written, or ""."""
         return {box: state.current.status.trouble for box, state in self._boxes.items() if state.current}
 
+    def statuses(self) -> dict[str, BoxStatus]:
+        """What each box that is reachable said last."""
+        return {box: state.current.status for box, state in self._boxes.items() if state.current and state.current.online}
+
+    def usable(self) -> dict[str, int]:
+        """For each box that is reachable: its channels that are ready or in a call."""
+        return {
+            box: sum(report.state is ChannelState.READY or report.state in IN_CALL for report in state.channels.values())
+            for box, state in self._boxes.items()
+            if self._up(state)
+        }
+
     def recoveries(self) -> list[tuple[str, int, RecoveryInfo]]:
         """(box, channel, what is done to bring its module back) of all channels."""
         return [

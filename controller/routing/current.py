@@ -1,5 +1,7 @@
 """The configuration in force, as one object whose snapshot is swapped whole."""
 
+from collections.abc import Callable
+
 from simrack.controller.fleet.view import FleetView
 from simrack.controller.routing.decide import decide
 from simrack.controller.routing.decision import CallFacts, Decision
@@ -12,14 +14,24 @@ class Routing:
 
     def __init__(self, table: RoutingTable) -> None:
         self.table, self._seats = table, Seats(table)
+        self._listeners: list[Callable[[RoutingTable], None]] = []
+
+    def listen(self, listener: Callable[[RoutingTable], None]) -> None:
+        """Have each version told that is put in force."""
+        self._listeners.append(listener)
 
     @property
     def version(self) -> int:
         return self.table.version
 
-    def swap(self, table: RoutingTable) -> None:
-        """Put another version in force; calls in progress keep what they were decided by."""
-        self.table, self._seats = table, Seats(table)
+    def swap(self, table: RoutingTable, seats: Seats | None = None) -> None:
+        """Put another version in force; calls in progress keep what they were decided by.
+
+        `seats` are made beforehand, so that the next call does not wait for 16,000 channels to be sorted.
+        """
+        self.table, self._seats = table, seats or Seats(table)
+        for listener in self._listeners:
+            listener(table)
 
     def decide(self, facts: CallFacts, fleet: FleetView) -> Decision:
         """Route a call; its explanation is as short as the record that keeps it."""

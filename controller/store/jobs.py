@@ -238,6 +238,20 @@ def close_alarm(connection: Connection, cause: str, now: datetime) -> bool:
     return connection.execute(update(t.alarm).where(standing).values(closed=now)).rowcount == 1
 
 
+def acknowledge_alarm(
+    connection: Connection, alarm: int, by: str, note: str, now: datetime | None
+) -> str | None:
+    """Put an open alarm in somebody's hand, or with `now` None take it out; its cause, None when it is not open."""
+    columns = t.alarm.c
+    changed = (
+        update(t.alarm)
+        .where(columns.id == alarm, columns.closed.is_(None))
+        .values(acknowledged=now, acknowledged_by=by if now else "", note=note)
+        .returning(columns.cause)
+    )
+    return connection.execute(changed).scalar()
+
+
 def _alarm_row(row: Row[Any]) -> AlarmRow:
     return AlarmRow(**{name: row._mapping[name] for name in AlarmRow.__dataclass_fields__})
 

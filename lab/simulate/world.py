@@ -260,6 +260,7 @@ class World:
             make_stack=partial(SimStack, self.wire, life),
             make_store=partial(_writer, life, self.disk),
             migrate=self._migrate,
+            free_disk=None,
             acts_every_s=DAY_S,
         )
         make_bus = partial(self._make_bus, life)

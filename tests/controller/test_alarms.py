@@ -34,6 +34,11 @@ class Kept:
         self._check()
         self.told.append(f"-{cause}")
 
+    async def acknowledge_alarm(self, alarm: int, by: str, note: str, *, release: bool = False) -> str | None:
+        self._check()
+        self.told.append(f"{'-' if release else '+'}{alarm} {by}: {note}")
+        return {1: "box-unreachable:box-1", 2: "box-silent:box-2"}.get(alarm)
+
     def _check(self) -> None:
         if self.down:
             raise StoreDown("full")
@@ -98,6 +103,31 @@ async def test_alarm_of_an_earlier_run_is_closed_by_this_one() -> None:
     assert on.board.summary().major == 1
     on.board.set("box-unreachable", active=False, subject="box-1")
     assert on.board.summary().major == 0
+
+
+async def test_acknowledged_alarm_is_quiet_until_it_closes() -> None:
+    """The wall would stay red for what somebody has in hand; or a new trouble would stay pale because of an old one."""
+    on = Board()
+    heard: list[tuple[str, str]] = []
+    on.board.listen(lambda news: heard.append((news.what, news.by)))
+    on.board.set("box-unreachable", active=True, subject="box-1")
+    assert await on.board.acknowledge(1, "Ada", "driving there") == "box-unreachable:box-1"
+    summary = on.board.summary()
+    assert (summary.major, summary.acknowledged) == (0, 1)
+    on.board.set("box-unreachable", active=False, subject="box-1")
+    on.board.set("box-unreachable", active=True, subject="box-1")
+    summary = on.board.summary()
+    assert (summary.major, summary.acknowledged) == (1, 0)
+    assert heard == [("opened", ""), ("acknowledged", "Ada"), ("closed", ""), ("opened", "")]
+
+
+async def test_acknowledgement_can_be_taken_back_and_outlives_a_restart() -> None:
+    on = Board()
+    on.board.resume({"box-unreachable:box-1": "major"}, in_hand=("box-unreachable:box-1", "gone:x"))
+    assert on.board.summary().acknowledged == 1
+    await on.board.acknowledge(1, "Ada", "", release=True)
+    assert (on.board.summary().major, on.board.summary().acknowledged) == (1, 0)
+    assert await on.board.acknowledge(3, "Ada", "") is None
 
 
 async def test_held_alarm_closes_by_itself() -> None:

@@ -6,16 +6,20 @@ from pathlib import Path
 from simrack.controller import calls
 from simrack.controller.alarms.catalogue import CATALOGUE
 from simrack.controller.calls.commands import FOR_BOXES
+from simrack.controller.config.catalogue import CATALOGUE as OPTIONS
 from simrack.controller.settings import ControllerSettings
 
 ROOT = Path(calls.__file__).resolve().parent.parent.parent
-PAGE = (ROOT / "docs" / "calls.md").read_text()
+PAGE = "".join((ROOT / "docs" / name).read_text() for name in ("calls.md", "alarms.md"))
 
 
 def test_each_alarm_and_setting_stands_on_the_page() -> None:
     """An alarm or a setting that no page explains helps nobody at night."""
-    for kind in CATALOGUE:
-        assert f"`{kind}`" in PAGE
+    for kind in CATALOGUE.values():
+        assert f"| `{kind.kind}` | {kind.severity} |" in PAGE
+    for option in OPTIONS:
+        if option.startswith(("alarms.", "notices.")):
+            assert f"`{option}`" in PAGE
     for name, field in ControllerSettings.model_fields.items():
         inner = getattr(field.annotation, "model_fields", {})
         for key in inner or [field.alias or name]:
