@@ -16,7 +16,7 @@ from werkzeug.wrappers import Response as AnyResponse
 from simrack.controller.models import Names, Own
 from simrack.controller.routing.criteria import BY_NAME
 from simrack.controller.store.errors import StoreDown
-from simrack.web import cells, text
+from simrack.web import cells, gate, text
 from simrack.web.accounts import Accounts, Session, Who
 from simrack.web.desk import Desk
 from simrack.web.feed import Feed
@@ -24,7 +24,6 @@ from simrack.web.guard import HEADERS, HSTS, form_token, same
 from simrack.web.live import Live
 from simrack.web.masks import Mask
 from simrack.web.nav import PAGES
-from simrack.web.needs import right_of
 from simrack.web.settings import WebSettings
 from simrack.wire.causes import name as cause_name
 from simrack.wire.channel import LABELS
@@ -96,11 +95,29 @@ def names() -> Names:
 
 
 def create_app(the_room: Room) -> OpenAPI:
-    from simrack.web import api, pages_access, pages_calls, pages_rack, pages_records, pages_trace
+    from simrack.web import (
+        api,
+        pages_access,
+        pages_alarms,
+        pages_analyse,
+        pages_account,
+        pages_accounts,
+        pages_calls,
+        pages_entries,
+        pages_gateways,
+        pages_logs,
+        pages_rack,
+        pages_records,
+        pages_routing,
+        pages_setting_up,
+        pages_trace,
+    )
+    from simrack.web.api import common
 
     app = OpenAPI(
         __name__, info=Info(title="simrack", version="1", summary="The control room's HTTP API"), doc_ui=False,
         security_schemes={"bearer": {"type": "http", "scheme": "bearer"}},
+        validation_error_callback=common.invalid, validation_error_model=common.Problem,
     )  # fmt: skip
     app.extensions["simrack"] = the_room
     app.config.update(MAX_CONTENT_LENGTH=BODY_MOST, MAX_FORM_MEMORY_SIZE=BODY_MOST)
@@ -110,12 +127,14 @@ def create_app(the_room: Room) -> OpenAPI:
     app.before_request(_identify)
     app.before_request(_check_right)
     app.before_request(_check_form)
+    app.before_request(common.answered_before)
     app.after_request(_protect)
+    app.after_request(common.keep_answer)
     app.register_error_handler(StoreDown, _database_gone)
     app.register_error_handler(HTTPException, _http_error)
     app.add_url_rule("/healthz", "health", _health)
-    app.add_url_rule("/openapi.json", "openapi_document", lambda: app.api_doc)
-    for module in (pages_access, pages_rack, pages_calls, pages_records, pages_trace):
+    app.add_url_rule("/openapi.json", "openapi_document", lambda: common.described(app.api_doc))
+    for module in (pages_access, pages_alarms, pages_analyse, pages_logs, pages_account, pages_accounts, pages_rack, pages_calls, pages_gateways, pages_records, pages_trace, pages_entries, pages_routing, pages_setting_up):
         app.register_blueprint(module.pages)
     for part in api.PARTS:
         app.register_api(part.api)
@@ -128,7 +147,7 @@ def _words(app: Flask, the_room: Room) -> None:
     app.jinja_env.filters.update(
         clock=text.clock_text, clock_ms=text.clock_ms, seconds=text.seconds_text, offset=text.offset_text,
         percent=text.percent, number=text.number_text, mark=text.mark_text, rung=text.rung_text, iccid=text.iccid_text, at=times.at, day=times.day,
-        full=times.full, utc=times.utc, iso=times.iso, short=times.short, pairs=_pairs,
+        full=times.full, stamp_ms=times.stamp_ms, utc=times.utc, iso=times.iso, short=times.short, pairs=_pairs,
     )  # fmt: skip
     static = Path(cast(str, app.static_folder))
     app.jinja_env.globals.update(
@@ -137,7 +156,7 @@ def _words(app: Flask, the_room: Room) -> None:
     )  # fmt: skip
     # The live thread draws with these, and its loop must not wait for a disk.
     app.jinja_env.auto_reload = False
-    for template in ("macros.html", "live/cells.html", "live/tiles.html", "live/top.html"):
+    for template in ("macros.html", "live/cells.html", "live/overview.html", "live/tiles.html", "live/top.html"):
         app.jinja_env.get_template(template)
     app.context_processor(_page_words)
 
@@ -217,14 +236,13 @@ def _identify() -> AnyResponse | None:
     return None
 
 
-def _check_right() -> None:
-    """Nobody gets further than their rights; a view that names none is a mistake of ours and is closed."""
-    endpoint = request.endpoint
-    if endpoint is None or endpoint in OPEN_PAGES or g.session is None:
-        return
-    right = right_of(current_app.view_functions.get(endpoint))
-    if right is None or not g.session.may(right):
-        raise Forbidden
+def _check_right() -> AnyResponse | None:
+    if request.endpoint is None or request.endpoint in OPEN_PAGES or g.session is None:
+        return None
+    first = gate.check_first()
+    if first is None:
+        gate.check_right()
+    return first
 
 
 def _sign_in_first() -> AnyResponse:
@@ -278,7 +296,8 @@ def problem(status: int, title: str, detail: str) -> Response:
 def _http_error(error: HTTPException) -> AnyResponse:
     if error.response is not None or error.code is None or error.code < 400:
         return error.get_response()
-    what = error.description if isinstance(error, BadRequest) else None
+    said = isinstance(error, BadRequest) or (isinstance(error, Forbidden) and error.description != Forbidden.description)
+    what = error.description if said else None
     return _failure(error.code, error.name, what or _WHAT.get(error.code, "This did not work."))
 
 

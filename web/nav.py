@@ -18,8 +18,16 @@ class Page:
 PAGES = (
     Page("r", "/rack", "Rack", "grid", "rack.see"),
     Page("c", "/calls", "Calls", "voice", "calls.see"),
+    Page("b", "/gateways", "Gateways", "tool", "gateways.see"),
+    Page("s", "/sims", "SIMs", "card", "sims.see"),
+    Page("n", "/senders", "Senders", "in", "senders.see"),
+    Page("m", "/agreements", "Agreements", "paper", "agreements.see"),
+    Page("o", "/routing", "Routing", "route", "routing.see"),
     Page("e", "/records", "Records", "list", "records.see"),
     Page("a", "/alarms", "Alarms", "alert", "alarms.see"),
+    Page("y", "/analyse", "Analyse", "pulse", "alarms.see"),
+    Page("l", "/logs", "Logs", "lines", "logs.see"),
+    Page("u", "/accounts", "Accounts", "people", "accounts.see"),
 )
 
 

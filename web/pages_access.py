@@ -9,9 +9,13 @@ from werkzeug.wrappers import Response as AnyResponse
 from simrack.web.accounts import Session
 from simrack.web.app import COOKIE, room, set_cookie, who
 from simrack.web.errors import BadForm, LinkSpent, SignInRefused, TooManyTries
+from simrack.web.nav import start_page
 from simrack.web.needs import needs
 
 pages = Blueprint("access", __name__)
+
+# Where people begin who did not ask for a page; whoever may not see it begins at the first that is open to them.
+START = "/rack"
 
 
 @pages.get("/setup/<token>")
@@ -34,7 +38,7 @@ def set_up(token: str) -> tuple[str, int] | AnyResponse:
         return _spent()
     except BadForm as error:
         return render_template("setup.html", token=token, name=name, field=error.field, error=str(error)), 422
-    return _signed_in(cookie, "/rack")
+    return _signed_in(cookie, START)
 
 
 @pages.get("/sign-in")
@@ -114,6 +118,9 @@ def _spent() -> tuple[str, int]:
 
 def _signed_in(cookie: str, wanted: str) -> AnyResponse:
     # Always a fresh cookie: one that was planted before sign-in is worth nothing (session fixation).
+    session = room().accounts.session(cookie)
+    if wanted == START and session is not None and not session.half:
+        wanted = start_page(session.may)
     response = redirect(wanted, 303)
     g.new_cookie = ""
     set_cookie(response, cookie)
@@ -128,4 +135,4 @@ def local_path(path: str) -> str:
     """Only a path of our own: a sign-in page that sends people elsewhere helps phishing."""
     parts = urlsplit(path)
     mine = path.startswith("/") and not path.startswith(("//", "/\\")) and not parts.netloc and path.isprintable()
-    return path if mine else "/rack"
+    return path if mine else START

@@ -1,7 +1,10 @@
 """All of the accounts behind one object: the door, sessions, people, second factors, personal settings."""
 
+from contextlib import AbstractContextManager
+
 from argon2 import PasswordHasher
 from sqlalchemy import select, update
+from sqlalchemy.engine import Connection
 
 from simrack.controller.store import tables as t
 from simrack.web.accounts.answers import Answers
@@ -35,6 +38,10 @@ class Accounts:
 
     def close(self) -> None:
         self._base.close()
+
+    def begin(self) -> AbstractContextManager[Connection]:
+        """A transaction over the control room's own tables, for what is kept beside accounts (drafts, routing tests)."""
+        return self._base.begin()
 
     def session(self, cookie: str) -> Session | None:
         """Who holds this cookie; None for nobody (any more)."""

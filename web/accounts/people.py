@@ -104,6 +104,14 @@ class People:
         with self._base.begin() as connection:
             return self._get(connection, name)
 
+    def by_id(self, user_id: int) -> Person:
+        """One account. Raises `Gone`."""
+        with self._base.begin() as connection:
+            row = connection.execute(_people(self._base.clock.utc()).where(t.web_user.c.id == user_id)).first()
+        if row is None:
+            raise Gone("There is no such account.")
+        return _person(row)
+
     def make(self, who: Who, name: str, form: PersonForm, known_scope: frozenset[str] | None = None) -> str:
         """A new account; returns its first password, which is shown once and must be changed at the first sign-in.
 
