@@ -63,6 +63,12 @@ class FairRate:
         self._shares: dict[str, _Share] = {}
         self._factor = 1.0
 
+    def pace(self, calls_per_second: float, now: float) -> None:
+        """Go on at another rate; who called lately is forgotten, so that all begin with their new shares."""
+        self.rate = calls_per_second
+        self._all.pace(self.rate, self._burst(self.rate), now)
+        self._shares.clear()
+
     def admit(self, sender: str, now: float, factor: float = 1.0) -> bool:
         """Admit one call of `sender` at the part `factor` of the rate."""
         self._update(sender, now, factor)

@@ -79,6 +79,15 @@ class Guard:
         # First contacts of digest senders from anywhere: a call is two INVITEs, and a burst begins with challenges.
         self._strangers = Bucket(4 * rate, 4 * rate, now)
 
+    def take(self, limits: GuardLimits) -> None:
+        """Go on under other limits; bans, failures and credits stay as they are."""
+        if limits == self.limits:
+            return
+        rate, now = limits.calls_per_second, self._clock.monotonic()
+        self.limits = limits
+        self._calls.pace(rate, now)
+        self._strangers.pace(4 * rate, 4 * rate, now)
+
     def hears(self, host: str, *, known: bool) -> Heard:
         """Judge a packet by its address alone; `known`: a sender names the address, or has a call from it."""
         now = self._clock.monotonic()

@@ -103,6 +103,10 @@ CATALOGUE: Mapping[str, Option] = _options(
         12.0, "with the next ban", "controller", "h", 0.1, 8760,
     ),
     Option(
+        "trace.keep", "SIP messages kept", "Of which calls the SIP messages are kept for their stories.",
+        "all", NEXT_CALL, "controller", choices=("all", "failed", "off"),
+    ),
+    Option(
         "config.keep_versions", "Old versions kept",
         "Versions of the configuration that can be put in force again; the oldest beyond this are removed at night.",
         100, NIGHTLY, "controller", "versions", 2, 10_000,
@@ -197,6 +201,13 @@ CATALOGUE: Mapping[str, Option] = _options(
         "notices.smtp_user", "Mail server's user", "Its password stands in the controller's file; empty: no sign-in.",
         "", NOW, "controller", longest=255,
     ),
+    Option(
+        "backup.folder", "Folder for backups", "Where copies are made by themselves; on another disk or machine. Empty: none are made.",
+        "", NOW, "controller", longest=4096,
+    ),
+    Option(
+        "backup.every_h", "Time between backups", "At most as much can be lost with a disk.", 1.0, NOW, "controller", "h", 1, 168,
+    ),
     Option("notices.mail_from", "Sender of the mail", "Address that notices come from.", "", NOW, "controller", longest=255),
 )  # fmt: skip
 
@@ -213,6 +224,10 @@ class Values:
         value = self.set.get(name, option.default)
         # A row of an earlier release whose range has changed must not stop this one.
         return option.default if option.mistake(value) else value
+
+    def chosen(self, name: str, otherwise: Value) -> float:
+        """A number that somebody has set, or what the process's own settings say."""
+        return float(self.get(name) if name in self.set else otherwise)
 
     def number(self, name: str) -> float:
         return float(self.get(name))

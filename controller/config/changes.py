@@ -251,3 +251,18 @@ def _told(name: str, value: Any, password: str) -> Any:
         return value
     hidden = {key: value[key] for key in ("user", "algorithms") if key in value}
     return {**hidden, "password": password}
+
+
+def changes_between(base: Mapping[Key, Entry], wanted: Mapping[Key, Entry]) -> tuple[Change, ...]:
+    """What makes `wanted` of `base`, each change based on the entry there; bodies hold stored hashes."""
+    gone = [
+        Change(kind=key[0], name=key[1], op="remove", base=digest_of(entry))
+        for key, entry in base.items()
+        if key not in wanted and key[0] not in SINGLE
+    ]
+    new = [
+        Change(kind=key[0], name=key[1], body=body_of(entry), base=digest_of(base.get(key)))
+        for key, entry in wanted.items()
+        if digest_of(entry) != digest_of(base.get(key))
+    ]
+    return (*gone, *new)

@@ -6,6 +6,7 @@ One function per rule, all in `RULES`; a rule yields (where in the file, what is
 from collections.abc import Callable, Iterable, Iterator
 from itertools import combinations
 
+from simrack.controller.config.catalogue import CATALOGUE
 from simrack.controller.config.models import (
     LAB_NETWORKS,
     NO_COUNTRY,
@@ -216,7 +217,18 @@ def own_country(file: RoutingFile) -> Iterator[Mistake]:
             yield ("site", i, "country"), "a site outside a lab stands in a country", 'Write it as "DE".'
 
 
+def known_options(file: RoutingFile) -> Iterator[Mistake]:
+    """Global options exist and are within their range."""
+    for area, options in file.settings.items():
+        for name, value in options.items():
+            option = CATALOGUE.get(f"{area}.{name}")
+            wrong = option.mistake(value) if option is not None else "is no option"
+            if wrong:
+                hint = nearest(f"{area}.{name}", list(CATALOGUE)) if option is None else ""
+                yield ("settings", area, name), f"{area}.{name} {wrong}", hint
+
+
 RULES: tuple[Rule, ...] = (
     unique_names, known_names, one_plan_per_sim, plans_have_cards, lab_agreements, uses_fit_the_class,
-    one_legal_entity, senders_are_told_apart, known_order, own_country,
+    one_legal_entity, senders_are_told_apart, known_order, own_country, known_options,
 )  # fmt: skip

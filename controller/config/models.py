@@ -336,6 +336,11 @@ class Sender(Entry):
     allowed_prefixes: tuple[Prefix, ...] = Field((), description="Only these called numbers; none: all.")
     blocked_prefixes: tuple[Prefix, ...] = Field((), description="Not these called numbers.")
     plans: tuple[PlanName, ...] = Field((), description="Only these plans; none: all.")
+    listening: Text = Field(
+        "",
+        title="Legal basis for listening",
+        description="On what ground staff may hear its calls, for instance the contract's clause; empty: nobody may.",
+    )
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -431,3 +436,5 @@ class RoutingFile(Entry):
     sender: tuple[Sender, ...] = ()
     pattern: tuple[Pattern, ...] = ()
     limits: Limits = Limits()
+    #: Global options by area and name (config/catalogue.py).
+    settings: dict[str, dict[str, bool | int | float | str]] = Field(default_factory=dict)

@@ -9,7 +9,7 @@ from sqlalchemy import Table, select
 from sqlalchemy.engine import Connection
 
 from simrack.controller.config.catalogue import CATALOGUE, Values
-from simrack.controller.config.kinds import MODELS, SINGLE, Kind, Setting, name_of
+from simrack.controller.config.kinds import MODELS, SINGLE, Key, Kind, Setting, name_of
 from simrack.controller.config.models import (
     Agreement,
     Entry,
@@ -51,7 +51,28 @@ def rows_of(file: RoutingFile, realm: str) -> list[tuple[Table, Sequence[Row]]]:
         (t.config_sim, _sims(file)),
         (t.config_sender, _rows(senders)),
         (t.config_pattern, _patterns(file.pattern)),
+        (t.config_setting, [_row(place, one.name, one) for place, one in enumerate(settings_of(file))]),
     ]
+
+
+def settings_of(file: RoutingFile) -> list[Setting]:
+    """The file's options, each with its whole name."""
+    return [
+        Setting(name=f"{area}.{name}", value=value)
+        for area, options in file.settings.items()
+        for name, value in options.items()
+    ]
+
+
+def entries_of(file: RoutingFile, realm: str) -> dict[Key, Entry]:
+    """A file as the entries that its version holds; passwords are hashed with `realm`."""
+    senders = [hide(sender, realm) for sender in file.sender]
+    listed: dict[Kind, Sequence[Entry]] = {
+        "installation": [file.installation], "limit": [file.limits], "setting": settings_of(file), "site": file.site,
+        "agreement": file.agreement, "plan": file.plan, "sim": list(_cards(file).values()), "sender": senders,
+        "pattern": file.pattern,
+    }  # fmt: skip
+    return {(kind, name_of(kind, entry)): entry for kind, some in listed.items() for entry in some}
 
 
 def _row(position: int, name: str, entry: Entry) -> dict[str, Any]:
@@ -63,14 +84,18 @@ def _rows(entries: Sequence[Site | Agreement | Plan | Sender]) -> list[Row]:
     return [_row(position, entry.name, entry) for position, entry in enumerate(entries)]
 
 
-def _sims(file: RoutingFile) -> list[Row]:
-    """A row for each card that the file names, also for those that stand only in their plan's list."""
+def _cards(file: RoutingFile) -> dict[str, Sim]:
+    """Each card that the file names, also those that stand only in their plan's list."""
     sims = {sim.iccid: sim for sim in file.sim}
     for plan in file.plan:
         for iccid in plan.sims:
             sims.setdefault(iccid, Sim(iccid=iccid, plan=plan.name))
+    return sims
+
+
+def _sims(file: RoutingFile) -> list[Row]:
     return [
-        {**_row(position, sim.iccid, sim), "plan": sim.plan} for position, sim in enumerate(sims.values())
+        {**_row(position, sim.iccid, sim), "plan": sim.plan} for position, sim in enumerate(_cards(file).values())
     ]
 
 
@@ -79,9 +104,9 @@ def _patterns(patterns: Sequence[Pattern]) -> list[Row]:
     rows: list[Row] = []
     for pattern in patterns:
         shared = _row(0, pattern.label, pattern.model_copy(update={"prefixes": pattern.prefixes[:1]}))
-        rows.extend(
-            {**shared, "position": len(rows) + i, "prefix": p} for i, p in enumerate(pattern.prefixes)
-        )
+        # Not len(rows) within: a list grows while it is extended, and two rows would get one place.
+        first = len(rows)
+        rows.extend({**shared, "position": first + i, "prefix": p} for i, p in enumerate(pattern.prefixes))
     return rows
 
 

@@ -134,7 +134,7 @@ def file_of(table: RoutingTable) -> RoutingFile:
     return RoutingFile.model_construct(
         installation=table.installation, site=tuple(table.sites.values()), agreement=tuple(table.agreements.values()),
         plan=tuple(table.plans.values()), sim=tuple(table.sims.values()), sender=tuple(table.senders.values()),
-        pattern=tuple(table.patterns.values()), limits=table.limits,
+        pattern=tuple(table.patterns.values()), limits=table.limits, settings={},
     )  # fmt: skip
 
 

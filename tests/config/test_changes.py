@@ -28,7 +28,7 @@ def entries(file: RoutingFile = FILE) -> dict[Key, Entry]:
 def table() -> RoutingTable:
     here = a_table()
     patterns = {pattern.label: pattern for pattern in FILE.pattern}
-    senders = {name: entry for (kind, name), entry in entries().items() if kind == "sender"}
+    senders = {sender.name: hide(sender, "simrack") for sender in FILE.sender}
     return replace(here, patterns=patterns, senders=senders)
 
 
