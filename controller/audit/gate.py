@@ -15,7 +15,7 @@ from simrack.wire.ports import Clock
 from simrack.wire.rights import COMMANDS, RIGHTS
 
 #: Commands that only look.
-LOOKS = frozenset({"explain", "banned", "config-check"})
+LOOKS = frozenset({"explain", "banned", "config-check", "notices"})
 #: Never done without a trace: they let somebody hear or read what is a subscriber's.
 STRICT = frozenset({"listen", "console"})
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -240,8 +240,11 @@ def _conditions(wanted: AuditFilter) -> ColumnElement[bool]:
     return and_(True, *parts)
 
 
-def _entry(row: Row[Any]) -> Entry:
-    return Entry(**{name: row._mapping[name] for name in Entry.__dataclass_fields__})
+def _entry(row: Any) -> Entry:
+    values: dict[str, Any] = {name: row._mapping[name] for name in Entry.__dataclass_fields__}
+    # SQLite takes octets where text belongs; they then make no hash that fits.
+    values |= {name: str(value) for name, value in values.items() if isinstance(value, bytes)}
+    return Entry(**values)
 
 
 class _Chain:
@@ -282,5 +285,5 @@ class _Chain:
             return _entry(self._connection.execute(select(t.audit).where(one)).one())
         except (ValueError, TypeError):
             rest = [column for column in t.audit.c if column.name != "at"]
-            row = self._connection.execute(select(*rest).where(one)).one()
-            return Entry(**{**row._mapping, "at": _NEVER})
+            row = self._connection.execute(select(*rest, literal(None).label("at")).where(one)).one()
+            return replace(_entry(row), at=_NEVER)
