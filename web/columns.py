@@ -3,7 +3,7 @@
 import csv
 import io
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from simrack.controller.models import Names, RecordRow
@@ -82,9 +82,9 @@ def _talk(milliseconds: int) -> str:
     return clock_ms(milliseconds) if milliseconds else DASH
 
 
-def chosen(ids: Iterable[str]) -> tuple[Column, ...]:
-    """The columns with these ids in the table's own order; the usual ones when none is known."""
-    wanted = {name for name in ids if name in BY_ID} or set(USUAL)
+def chosen(ids: Iterable[str], offered: Collection[str] = tuple(BY_ID)) -> tuple[Column, ...]:
+    """The columns with these ids in the table's own order; the usual ones of those offered when none is known."""
+    wanted = {name for name in ids if name in offered} or {name for name in USUAL if name in offered}
     return tuple(column for column in COLUMNS if column.id in wanted)
 
 

@@ -2,30 +2,33 @@
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic, Protocol, TypeVar
 
 import structlog
 
+from simrack.controller.config.reading import ConfigReader
 from simrack.controller.models import (
+    AlarmFilter,
+    AlarmPage,
     AlarmRow,
     Figures,
     Names,
     OpenCallRow,
+    Own,
     RecordFilter,
     RecordPage,
     Story,
 )
 from simrack.controller.store.errors import StoreDown
-from simrack.web import cells
-from simrack.web.rack import Rack, RackModel
-from simrack.wire.messages import ChannelReport, LiveCall
+from simrack.web.rack import ChannelKey, RackModel
 from simrack.wire.ports import Clock
 
 # Titles change when a configuration is activated; a minute late is soon enough for words on a page.
 NAMES_LIFE_S = 20.0
 FIGURES_LIFE_S = 12.0
+# Drawers that are told of changes: more than people can have open, few enough to look through seven times a second.
+MOST_OPEN = 500
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
@@ -34,10 +37,14 @@ log = structlog.get_logger(__name__)
 class Reads(Protocol):
     """What the control room asks the database (controller.store.queries.Queries)."""
 
-    def records(self, wanted: RecordFilter) -> RecordPage: ...
-    def story(self, call: str) -> Story | None: ...
+    @property
+    def config(self) -> ConfigReader: ...
+    def records(self, wanted: RecordFilter, own: Own = ...) -> RecordPage: ...
+    def story(self, call: str, own: Own = ...) -> Story | None: ...
     def open_calls(self) -> tuple[OpenCallRow, ...]: ...
     def alarms(self, open_only: bool = True) -> tuple[AlarmRow, ...]: ...
+    def alarm_page(self, wanted: AlarmFilter) -> AlarmPage: ...
+    def alarm(self, alarm: int) -> AlarmRow | None: ...
     def figures(self, now: datetime) -> Figures: ...
     def names(self) -> Names: ...
 
@@ -76,30 +83,13 @@ class _Kept(Generic[T]):
             log.warning("figures or names can't be read", error=str(error))
 
 
-@dataclass(frozen=True, slots=True)
-class CallView:
-    """One call in progress with every name that it has."""
-
-    call: LiveCall
-    sender: str
-    plan: str
-    sim: str
-    report: ChannelReport | None
-
-    @property
-    def since(self) -> datetime:
-        """Where its timer starts: the answer, or the beginning."""
-        return self.call.answered or self.call.started
-
-
-GROUPS = {"": "no grouping", "sender": "Sender", "plan": "Plan", "box": "Box", "state": "State"}
-
-
 class Desk:
     """Answers the questions of a page."""
 
     def __init__(self, queries: Reads, model: RackModel, clock: Clock) -> None:
         self.queries, self.model, self.clock = queries, model, clock
+        self._opened: dict[ChannelKey, None] = {}  # drawers that somebody has open, the latest last
+        self._opened_lock = threading.Lock()
         self._names = _Kept(queries.names, NAMES_LIFE_S, clock)
         self._figures = _Kept(lambda: queries.figures(clock.utc()), FIGURES_LIFE_S, clock)
 
@@ -127,35 +117,16 @@ class Desk:
         before = tuple(self.model.snapshot().calls)
         self.model.seed_calls(self.queries.open_calls(), before)
 
-    def sites(self) -> tuple[cells.SiteView, ...]:
-        return cells.sites(self.model.snapshot(), self.names(), self.clock.utc())
+    @property
+    def opened(self) -> frozenset[ChannelKey]:
+        """Channels whose drawers are open somewhere, and so are told of changes."""
+        with self._opened_lock:
+            return frozenset(self._opened)
 
-    def calls(self, text: str = "", group: str = "") -> list[tuple[str, list[CallView]]]:
-        """Calls in progress, longest first, under a heading each if grouped."""
-        rack, names = self.model.snapshot(), self.names()
-        views = [view for call in rack.calls.values() if _matches(view := call_view(call, rack, names), text)]
-        views.sort(key=lambda view: view.call.started)
-        if group not in GROUPS or not group:
-            return [("", views)] if views else []
-        groups: dict[str, list[CallView]] = {}
-        for view in views:
-            groups.setdefault(_group_of(view, group), []).append(view)
-        return sorted(groups.items(), key=lambda item: (-len(item[1]), item[0]))
-
-
-def call_view(call: LiveCall, rack: Rack, names: Names) -> CallView:
-    report = rack.channels.get((call.box, call.channel)) if call.channel is not None else None
-    plan = names.plans.get(call.plan, call.plan) or cells.plan_of(report, names)
-    sim = (report.sim.msisdn or report.sim.iccid) if report is not None and report.sim is not None else ""
-    return CallView(call, names.senders.get(call.sender, call.sender), plan, sim, report)
-
-
-def _matches(view: CallView, text: str) -> bool:
-    call = view.call
-    hay = (view.sender, call.calling, call.called, view.plan, call.box, view.sim, call.call)
-    return not text or any(text.casefold() in value.casefold() for value in hay)
-
-
-def _group_of(view: CallView, group: str) -> str:
-    value = {"sender": view.sender, "plan": view.plan, "box": view.call.box, "state": view.call.state}[group]
-    return value or "none yet"
+    def open(self, key: ChannelKey) -> None:
+        """Somebody looks at this channel; each change makes the drawer look again, which keeps it here."""
+        with self._opened_lock:
+            self._opened.pop(key, None)
+            self._opened[key] = None
+            while len(self._opened) > MOST_OPEN:
+                del self._opened[next(iter(self._opened))]

@@ -1,89 +1,71 @@
 """Records: search, CSV, and one call's story."""
 
 from collections.abc import Iterator
-from dataclasses import replace
-from datetime import datetime
-from typing import Any
 from urllib.parse import urlencode
 
 from flask import Blueprint, Response, abort, render_template, request
 
-from simrack.controller.models import RecordFilter, RecordRow
-from simrack.web.app import me, room, wants_part
-from simrack.web.columns import BY_ID, COLUMNS, USUAL, Shown, chosen, csv_lines, heading
-from simrack.web.desk import call_view
+from simrack.web.app import mask, me, names, own, room, wants_part
+from simrack.web.calling import call_view
+from simrack.web.columns import COLUMNS, USUAL, Column, Shown, chosen, csv_lines, heading
 from simrack.web.needs import needs
+from simrack.web.services import records as service
+from simrack.web.services.records import PER_PAGE
 from simrack.web.story import story_view
 from simrack.wire import causes
 
 pages = Blueprint("records", __name__)
 
-PER_PAGE = (25, 50, 100, 200)
-OUTCOMES = ("answered", "failed", "refused", "cancelled")
-# The database answers at most this many rows at once; an export reads block by block.
-CSV_BLOCK = 1000
-FILTERS = ("text", "sender", "plan", "box", "outcome", "cause", "since", "until", "sort", "per_page")
-
-
-def read_filter(given: dict[str, str]) -> tuple[RecordFilter, dict[str, str]]:
-    """The filter that a URL asks for, and what is wrong with it by field."""
-    wrong: dict[str, str] = {}
-    values: dict[str, Any] = {
-        name: given.get(name, "").strip() for name in ("text", "sender", "plan", "box", "outcome", "sort")
-    }
-    values["sort"] = values["sort"] or "-started"
-    if values["outcome"] and values["outcome"] not in OUTCOMES:
-        wrong["outcome"] = f"Choose one of {', '.join(OUTCOMES)}."
-        values["outcome"] = ""
-    for name, least, most in (("cause", 1, 127), ("page", 1, 10_000_000), ("per_page", 1, PER_PAGE[-1])):
-        number = given.get(name, "").strip()
-        if number.isdecimal() and least <= int(number) <= most:
-            values[name] = int(number)
-        elif number:
-            wrong[name] = f"A number from {least} to {most}."
-    for name in ("since", "until"):
-        values[name] = _moment(given.get(name, "").strip(), name, wrong)
-    return RecordFilter(**values), wrong
-
-
-def _moment(text: str, name: str, wrong: dict[str, str]) -> datetime | None:
-    try:
-        return room().times.parse(text)
-    except (ValueError, OverflowError):
-        wrong[name] = "A day and time, for instance 2026-11-21T14:30."
-        return None
+#: Filters behind the button "More".
+MORE = ("channel", "iccid", "pattern", "direction", "side", "refusal")
 
 
 @pages.get("/records")
 @needs("records.see")
 def records() -> str:
     given = {key: value for key, value in request.args.items() if value}
-    wanted, wrong = read_filter(given)
+    masked = mask()
+    asked = service.read(given, room().times, masked)
+    page = service.find(room().desk.queries, asked, own(), masked)
+    wanted, shown = asked.wanted, Shown(names(), room().times)
     columns = _columns()
-    desk = room().desk
-    page = desk.queries.records(wanted)
-    shown = Shown(desk.names(), room().times)
-    last = max(1, -(-page.total // page.per_page))
     values = {
-        "page": page, "columns": columns, "all_columns": COLUMNS, "shown": shown, "wanted": wanted, "wrong": wrong,
-        "names": shown.names, "boxes": sorted(desk.model.snapshot().boxes), "outcomes": OUTCOMES, "last": last,
-        "per_pages": PER_PAGE, "filtered": any(getattr(wanted, name) for name in FILTERS[:8]),
-        "link": _Link(given), "heading": heading, "times": room().times, "causes": _causes(),
+        "page": page, "columns": columns, "all_columns": _offered(), "shown": shown, "wanted": wanted,
+        "wrong": asked.wrong, "names": shown.names, "boxes": _boxes(), "choices": service.CHOICES, "total": counted(page.total, page.more),
+        "per_pages": PER_PAGE, "filtered": any(getattr(wanted, name) not in ("", None) for name in service.NARROWING),
+        "link": _Link(given), "heading": heading, "times": room().times, "causes": _causes(), "may_not": _may_not(),
+        "more": sum(getattr(wanted, name) not in ("", None) for name in MORE), "may_export": me().may("records.export"),
     }  # fmt: skip
     return render_template("records_rows.html" if wants_part("records") else "records.html", **values)
+
+
+def counted(total: int, more: bool) -> str:
+    """How many there are, in words: "812" or "10,000+"."""
+    return f"{total:,}{'+' if more else ''}"
+
+
+def _boxes() -> list[str]:
+    """Boxes to choose from; whoever sees rows of their own only is told no other name."""
+    return sorted(room().desk.model.snapshot().boxes) if own().everything and not mask().hides("box") else []
+
+
+def _may_not() -> frozenset[str]:
+    """Filters that this session has no use for."""
+    masked = mask()
+    return frozenset(name for name in service.NARROWING if service.kept_from(masked, name))
 
 
 class _Link:
     """URLs of this page with one thing changed."""
 
     def __init__(self, given: dict[str, str]) -> None:
-        self._given = {key: value for key, value in given.items() if key in FILTERS or key == "page"}
+        self._given = {key: value for key, value in given.items() if key in service.KEPT or key == "after"}
         self._columns = request.args.getlist("col")
 
     def __call__(self, path: str = "/records", **changed: object) -> str:
         values = {**self._given, **{key: str(value) for key, value in changed.items()}}
-        if "page" not in changed:
-            values.pop("page", None)
+        if "after" not in changed:
+            values.pop("after", None)
         pairs = [(key, value) for key, value in values.items() if value]
         query = urlencode(pairs + [("col", name) for name in self._columns])
         return f"{path}?{query}" if query else path
@@ -92,14 +74,21 @@ class _Link:
         return self(**{name: ""})
 
 
-def _columns() -> tuple[Any, ...]:
+def _offered() -> tuple[Column, ...]:
+    """The columns that this session may read."""
+    masked = mask()
+    return tuple(column for column in COLUMNS if not masked.hides(column.id))
+
+
+def _columns() -> tuple[Column, ...]:
     """The columns in the URL, else those that this person chose last, else the usual ones."""
-    asked = [name for name in request.args.getlist("col") if name in BY_ID]
+    offered = {column.id for column in _offered()}
+    asked = [name for name in request.args.getlist("col") if name in offered]
     accounts, user = room().accounts, me().user_id
     kept = accounts.settings(user).get("columns")
     if not asked:
-        return chosen(kept if isinstance(kept, list) else USUAL)
-    columns = chosen(asked)
+        return chosen([name for name in (kept if isinstance(kept, list) else USUAL) if name in offered], offered)
+    columns = chosen(asked, offered)
     ids = [column.id for column in columns]
     if ids != kept and "keep" in request.args:
         accounts.keep_setting(user, "columns", ids)
@@ -113,14 +102,19 @@ def _causes() -> list[tuple[int, str]]:
 @pages.get("/records.csv")
 @needs("records.export")
 def export() -> Response:
-    wanted, wrong = read_filter(dict(request.args.items()))
-    if wrong:
-        abort(400, description="; ".join(f"{name}: {text}" for name, text in wrong.items()))
-    shown = Shown(room().desk.names(), room().times)
-    lines = csv_lines(_columns(), _all_rows(wanted), shown)
+    masked = mask()
+    asked = service.read(dict(request.args.items()), room().times, masked)
+    if asked.wrong:
+        abort(400, description="; ".join(f"{name}: {text}" for name, text in asked.wrong.items()))
+    rows = service.every(room().desk.queries, asked.wanted, own(), masked)
+    lines = csv_lines(_columns(), rows, Shown(names(), room().times))
+    return csv_answer(lines, "records")
+
+
+def csv_answer(lines: Iterator[str], name: str) -> Response:
+    """Lines as a file of that name and now."""
     first = next(lines)  # an error of the database shows before the first octet is sent
-    name = f"records-{room().clock.utc():%Y%m%d-%H%M%S}.csv"
-    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+    headers = {"Content-Disposition": f'attachment; filename="{name}-{room().clock.utc():%Y%m%d-%H%M%S}.csv"'}
     return Response(_chain(first, lines), mimetype="text/csv", headers=headers)
 
 
@@ -129,27 +123,16 @@ def _chain(first: str, rest: Iterator[str]) -> Iterator[str]:
     yield from rest
 
 
-def _all_rows(wanted: RecordFilter) -> Iterator[RecordRow]:
-    queries = room().desk.queries
-    first = queries.records(replace(wanted, page=1, per_page=CSV_BLOCK))
-
-    def rows() -> Iterator[RecordRow]:
-        yield from first.rows
-        for page in range(2, -(-first.total // CSV_BLOCK) + 1):
-            yield from queries.records(replace(wanted, page=page, per_page=CSV_BLOCK)).rows
-
-    return rows()
-
-
 @pages.get("/records/<call>")
 @needs("records.see")
 def story(call: str) -> str:
-    desk = room().desk
-    found = desk.queries.story(call)
-    if found is None:
-        snapshot = desk.model.snapshot()
-        live = snapshot.calls.get(call)
-        if live is None:
-            abort(404)
-        return render_template("story_open.html", view=call_view(live, snapshot, desk.names()))
-    return render_template("story.html", story=story_view(found, desk.names(), room().times))
+    desk, masked, known = room().desk, mask(), names()
+    found = desk.queries.story(call, own())
+    if found is not None:
+        seen = masked.story(found, own(), desk.names())
+        return render_template("story.html", story=story_view(seen, known, room().times))
+    snapshot = desk.model.snapshot()
+    live = snapshot.calls.get(call)
+    if live is None or not own().sees(live.sender, live.plan):
+        abort(404)
+    return render_template("story_open.html", view=call_view(masked.live(live), snapshot, known))

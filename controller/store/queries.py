@@ -18,6 +18,7 @@ from simrack.controller.models import Figures, Names, OpenCallRow
 from simrack.controller.store import tables as t
 from simrack.controller.store.alarms import AlarmQueries
 from simrack.controller.store.records import AT_LOG, LADDER, SORTABLE, RecordQueries
+from simrack.controller.store.statistics import StatisticsQueries
 from simrack.controller.tracing.messages import Trace, unpack
 
 __all__ = ["AT_LOG", "LADDER", "SORTABLE", "Queries", "percentile"]
@@ -27,7 +28,7 @@ HOUR = timedelta(hours=1)
 WEEK = timedelta(days=7)
 
 
-class Queries(RecordQueries, AlarmQueries):
+class Queries(RecordQueries, StatisticsQueries, AlarmQueries):
     """Read-only access to the centre's database: records, statistics and alarms have modules of their own."""
 
     @cached_property

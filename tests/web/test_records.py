@@ -117,7 +117,15 @@ def test_pages_follow_each_other_without_gap(demo: Stand) -> None:
     second = browser.get(html.unescape(following[1])).text
     both = [row[0] for row in table(first)[1:] + table(second)[1:]]
     assert both == [row[0] for row in rows_of(browser, "?per_page=50")]
-    assert "past the end" in text_of(browser.get("/records?page=9999").text)
+    back = re.search(r'rel="prev" href="([^"]+)"', browser.page.text if browser.page else "")
+    assert back is None
+    browser.get(html.unescape(following[1]))
+    before = re.search(r'rel="prev" href="([^"]+)"', browser.page.text if browser.page else "")
+    assert before is not None
+    assert rows_of(browser, html.unescape(before[1]).removeprefix("/records")) == table(first)[1:]
+    wrong = browser.get("/records?after=nowhere&per_page=25").text
+    assert "no page of this list" in text_of(wrong)
+    assert table(wrong)[1:] == table(first)[1:]
 
 
 @pytest.mark.stack
