@@ -29,7 +29,7 @@ def web(
     from simrack.wire.tomlfile import load
 
     configure("web")
-    settings = load(WebSettings, config or _running(), env_prefix="SIMRACK_WEB_")
+    settings = load(WebSettings, config or running(), env_prefix="SIMRACK_WEB_")
     if new_link or new_token:
         typer.echo(_made(settings, new_link, new_token))
         return
@@ -49,7 +49,7 @@ def _made(settings: "WebSettings", new_link: bool, new_token: str) -> str:
         accounts.close()
 
 
-def _running() -> Path:
+def running() -> Path:
     """The file that `simrack up` wrote for its control room."""
     from simrack.wire.installation import read_state
 

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 from flask import Blueprint, Response, abort, redirect, render_template, request
 from werkzeug.wrappers import Response as AnyResponse
 
-from simrack.web.accounts import Person, PersonForm
+from simrack.web.accounts import Person, PersonForm, rules
 from simrack.web.accounts.people import SORTS
 from simrack.web.app import me, room, wants_part, who
 from simrack.web.columns import harmless
@@ -102,17 +102,9 @@ def _back(path: str, words: str) -> str:
     return f"{path}?{urlencode({'done': words})}"
 
 
-def scope_choices() -> dict[str, dict[str, str]]:
-    """What scoped roles can be given: senders by title, owners that plans name."""
-    names = room().desk.queries.names()
-    owners = sorted({owner for owner in names.plan_owners.values() if owner})
-    return {"senders": dict(sorted(names.senders.items(), key=lambda pair: pair[1])), "owners": dict(zip(owners, owners, strict=True))}
-
-
 def known_scope(role: str) -> frozenset[str]:
-    """The names that exist for a role's scope."""
-    kind = rights.SCOPED.get(role)
-    return frozenset(scope_choices()[kind]) if kind else frozenset()
+    """The names that exist now for a role's scope."""
+    return rules.known_scope(role, room().desk.queries.names())
 
 
 def _form() -> PersonForm:
@@ -168,7 +160,7 @@ def _edit(
     accounts = room().accounts
     return render_template(
         "accounts_person.html", person=found, name=name, form=form, field=field, error=error, stale=stale,
-        roles=rights.ROLES, scoped=rights.SCOPED, groups=rights.FIELD_GROUPS, choices=scope_choices(),
+        roles=rights.ROLES, scoped=rights.SCOPED, groups=rights.FIELD_GROUPS, choices=rules.scope_choices(room().desk.queries.names()),
         may_change=me().may("accounts.change"), eyes=me().may("accounts.eyes"),
         sessions=accounts.sessions.listed(found.id) if found else (), acts=accounts.people.acts(found.name) if found else (),
         actor_name=rights.actor_name, partner=found is not None and found.role in rights.SCOPED,
@@ -177,7 +169,8 @@ def _edit(
 
 def _found(user_id: int) -> Person:
     try:
-        return room().accounts.people.by_id(user_id)
+        # A number that no row can have must not reach the database.
+        return room().accounts.people.by_id(min(user_id, 2**63 - 1))
     except Gone:
         abort(404)
 

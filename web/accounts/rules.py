@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 
+from simrack.controller.models import Names
 from simrack.web.errors import BadForm
 from simrack.wire import rights
 
@@ -54,6 +55,19 @@ def check_scope(role: str, scope: Collection[str], known: Collection[str] | None
     if unknown:
         raise BadForm("scope", f"No such name among the {kind}: {unknown[0][:NAME_MOST]}.")
     return frozenset(scope)
+
+
+def scope_choices(names: Names) -> dict[str, dict[str, str]]:
+    """What scoped roles can be given, with titles: senders, and owners that plans name."""
+    owners = sorted({owner for owner in names.plan_owners.values() if owner})
+    senders = dict(sorted(names.senders.items(), key=lambda pair: pair[1].casefold()))
+    return {"senders": senders, "owners": dict(zip(owners, owners, strict=True))}
+
+
+def known_scope(role: str, names: Names) -> frozenset[str]:
+    """The names that exist for a role's scope."""
+    kind = rights.SCOPED.get(role)
+    return frozenset(scope_choices(names)[kind]) if kind else frozenset()
 
 
 def check_hidden(hidden: Collection[str]) -> frozenset[str]:

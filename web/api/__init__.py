@@ -4,6 +4,17 @@ Whoever is signed in may use it, by session cookie or by `Authorization: Bearer 
 `PARTS` names every part; a new one is a row.
 """
 
-from simrack.web.api import alarms, rack, records, trace
+from simrack.web.api import (
+    accounts,
+    alarms,
+    analyse,
+    configuration,
+    gateways,
+    logs,
+    rack,
+    records,
+    statistics,
+    trace,
+)
 
-PARTS = (rack, records, alarms, trace)
+PARTS = (rack, gateways, records, statistics, alarms, analyse, logs, trace, configuration, accounts)
