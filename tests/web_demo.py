@@ -21,6 +21,7 @@ from simrack.controller.store.migrate import migrate
 from simrack.wire.causes import sip_of
 from simrack.wire.channel import ChannelState, Mark
 from simrack.wire.messages import (
+from simrack.wire.drain import Then
     AlarmSummary,
     AtLine,
     BoxStatus,
@@ -28,7 +29,9 @@ from simrack.wire.messages import (
     ChannelReport,
     ControllerStatus,
     FlowFigures,
+    DrainInfo,
     LiveCall,
+    HostFigures,
     MediaFigures,
     Message,
     ModuleInfo,
@@ -412,7 +415,8 @@ def messages(now: datetime, *, seed: int = 7, dead: str = "brno-02") -> Iterator
     for index, (box, site, channels) in enumerate(BOXES, 1):
         yield BoxStatus(
             boot="b1", seq=1, at=now - timedelta(minutes=14), box=box, online=box != dead, site=site, channels=channels,
-            sip=f"10.7.0.{10 + index}:5062", software="0.1.0", outbox=3 if box == "brno-01" else 0,
+            sip=f"10.7.0.{10 + index}:5062", software="0.1.0", outbox=3 if box == "brno-01" else 0, uptime_s=310_000,
+            clock_offset_ms=12, host=host(index),
         )  # fmt: skip
         for channel in range(1, channels + 1):
             if (box, channel) != ("brno-01", 11):  # one that never reports
@@ -421,6 +425,40 @@ def messages(now: datetime, *, seed: int = 7, dead: str = "brno-02") -> Iterator
 
 def _channel(
     now: datetime, box: str, index: int, channel: int, ids: DemoIds, forced: ChannelState | None = None
+def hall(now: datetime, boxes: int, channels: int) -> Iterator[Message]:
+    """A fleet over two sites with some trouble: one box gone, one restarting, one draining, faults here and there."""
+    ids = DemoIds(11)
+    yield ControllerStatus(boot="c1", seq=1, at=now, online=True, sip="10.7.0.1:5060", config_version=41)
+    yield AlarmSummary(boot="c1", seq=1, at=now, critical=1, major=2)
+    for index in range(boxes):
+        site = "vienna" if index % 3 else "brno"
+        box = f"{site}-{index:03d}"
+        yield BoxStatus(
+            boot="b1", seq=1, at=now, box=box, online=index not in (20, 40), site=site, channels=channels, sip="10.7.0.11:5062",
+            software="0.1.0", uptime_s=86_400 + index, host=host(index), clock_offset_ms=ids.random.randrange(-40, 40),
+            drain=drain(now, "keep") if index == 7 else drain(now, "restart-box") if index == 20 else None,
+        )  # fmt: skip
+        for channel in range(1, channels + 1):
+            forced = S.FAULT if (index, channel) in ((13, 4), (99, 2)) else None
+            for message in _channel(now, box, index, channel, ids, forced):
+                draining = index == 7 and isinstance(message, ChannelReport)
+                yield message.model_copy(update={"marks": (Mark.DRAINING,)}) if draining else message
+
+
+def host(index: int) -> HostFigures:
+    """A small computer in a cabinet."""
+    return HostFigures(
+        disk_free_mb=24_300 - 97 * index, disk_mb=29_800, memory_free_mb=2900 - index, memory_mb=3900,
+        load=0.2 + index % 7 / 10, temperature_c=47.5 + index % 9, sessions=1 + index % 2,
+    )  # fmt: skip
+
+
+def drain(now: datetime, then: Then) -> DrainInfo:
+    """Ordered a quarter of an hour ago."""
+    since = now - timedelta(minutes=15)
+    return DrainInfo(mode="when-calls-end", then=then, since=since, by=since + timedelta(hours=2))
+
+
 ) -> Iterator[Message]:
     pick = ids.random
     state = forced or pick.choices([row[0] for row in STATES], [row[1] for row in STATES])[0]

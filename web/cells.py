@@ -13,7 +13,8 @@ from simrack.controller.models import Names
 from simrack.web.rack import ChannelKey, Rack
 from simrack.web.text import clock_text, number_text
 from simrack.wire.channel import IN_CALL, LABELS, ChannelState, Mark
-from simrack.wire.messages import BoxStatus, ChannelReport
+from simrack.wire.drain import Mode
+from simrack.wire.messages import BoxStatus, ChannelReport, DrainInfo
 
 S = ChannelState
 
@@ -99,6 +100,7 @@ class BoxView:
     lost_calls: int  # calls of an unreachable box: they go on there, but nobody here sees them
     channels: int
     cells: tuple[Cell, ...]
+    restarting: bool = False  # a person wanted it, and it comes back by itself
 
     @property
     def size(self) -> str:
@@ -110,6 +112,7 @@ class BoxView:
 class SiteView:
     """The boxes of one place."""
 
+    name: str
     title: str
     boxes: tuple[BoxView, ...]
 
@@ -137,18 +140,24 @@ def plan_of(report: ChannelReport | None, names: Names) -> str:
 
 def sites(rack: Rack, names: Names, now: datetime) -> tuple[SiteView, ...]:
     """The whole rack: sites by title, boxes by name, channels by number."""
-    ordered = sorted(rack.boxes.values(), key=lambda box: (_site(box, names), box.box))
     return tuple(
-        SiteView(title, tuple(box_view(box.box, rack, names, now) for box in boxes))
-        for title, boxes in groupby(ordered, key=lambda box: _site(box, names))
+        SiteView(name, title, tuple(box_view(box.box, rack, names, now) for box in boxes))
+        for (title, name), boxes in by_site(rack.boxes.values(), names)
     )
 
 
-def _site(box: BoxStatus, names: Names) -> str:
-    return names.sites.get(box.site, box.site)
+def by_site(boxes: Iterable[BoxStatus], names: Names) -> Iterable[tuple[tuple[str, str], Iterable[BoxStatus]]]:
+    """((title, name) of the site, its boxes by name), by title."""
+    ordered = sorted(boxes, key=lambda box: (_site(box, names), box.box))
+    return groupby(ordered, key=lambda box: _site(box, names))
 
 
-def box_view(box: str, rack: Rack, names: Names, now: datetime) -> BoxView:
+def _site(box: BoxStatus, names: Names) -> tuple[str, str]:
+    return names.sites.get(box.site, box.site), box.site
+
+
+def box_view(box: str, rack: Rack, names: Names, now: datetime, *, head_only: bool = False) -> BoxView:
+    """A box as it stands, with its cells unless only its head is drawn."""
     status = rack.boxes[box]
     numbers = channels_of(box, rack)
     reports = [rack.channels.get((box, number)) for number in numbers]
@@ -157,26 +166,50 @@ def box_view(box: str, rack: Rack, names: Names, now: datetime) -> BoxView:
         box=box,
         online=status.online,
         since=status.at,
-        notes=_notes(status, reports),
+        notes=_notes(status, reports, busy),
         calls=busy if status.online else 0,
         lost_calls=0 if status.online else busy,
         channels=len(numbers),
-        cells=tuple(cell((box, number), rack, names, now) for number in numbers),
+        cells=() if head_only else tuple(cell((box, number), rack, names, now) for number in numbers),
+        restarting=restarting(status, now),
     )
+
+
+# An agent starts within seconds and its modules within a minute; later it is simply gone.
+RESTART_S = 120
+
+
+def restarting(status: BoxStatus, now: datetime) -> bool:
+    """It went because somebody wanted it to restart, a moment ago."""
+    wanted = status.drain is not None and status.drain.then == "restart-box"
+    return wanted and not status.online and (now - status.at).total_seconds() < RESTART_S
 
 
 def channels_of(box: str, rack: Rack) -> Sequence[int]:
     """Channels that the box has or has told of."""
-    told = {key[1] for key in rack.channels if key[0] == box}
-    return sorted(told | set(range(1, rack.boxes[box].channels + 1)))
+    return sorted(rack.numbers.get(box, frozenset()).union(range(1, rack.boxes[box].channels + 1)))
 
 
 # A box whose clock is off by more stamps its facts wrongly enough to puzzle a reader of records.
 CLOCK_NOTE_MS = 500
 
 
-def _notes(status: BoxStatus, reports: Iterable[ChannelReport | None]) -> tuple[str, ...]:
-    notes = []
+_WHEN: dict[Mode, str] = {"now": "now", "when-calls-end": "when its calls end", "when-convenient": "when convenient"}
+
+
+def drain_text(drain: DrainInfo, calls: int) -> str:
+    """What is planned or under way, with the calls that are left."""
+    left = f"{calls} call{'s' * (calls != 1)} left" if calls else ""
+    if not drain.draining:
+        what = "drain" if drain.then == "keep" else "restart"
+        return f"{what} {_WHEN[drain.mode]}"
+    if drain.then == "keep":
+        return f"draining, {left}" if left else "drained: takes no calls"
+    return f"restarts after {left}" if left else "restarts"
+
+
+def _notes(status: BoxStatus, reports: Iterable[ChannelReport | None], calls: int) -> tuple[str, ...]:
+    notes = [drain_text(status.drain, calls)] if status.drain is not None and status.online else []
     silent = sum(report is None for report in reports)
     if silent and status.online:
         notes.append(f"{silent} channel{'s' * (silent > 1)} missing")

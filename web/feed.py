@@ -6,7 +6,7 @@ getting the missed changes. So a slow browser costs nothing, and nobody ever see
 """
 
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -37,6 +37,7 @@ class Feed:
         self._changed = threading.Condition()
         self._seq = 0
         self._streams = 0
+        self._watched: Counter[str] = Counter()
         self._closed = False
 
     @property
@@ -71,17 +72,25 @@ class Feed:
             self._closed = True
             self._changed.notify_all()
 
-    def enter(self, most: int) -> bool:
+    @property
+    def watched(self) -> frozenset[str]:
+        """Topics that somebody listens to: nothing else needs to be drawn."""
+        with self._changed:
+            return frozenset(self._watched)
+
+    def enter(self, most: int, topics: frozenset[str] = frozenset()) -> bool:
         """Count one stream in; False when `most` are open."""
         with self._changed:
             if self._streams >= most:
                 return False
             self._streams += 1
+            self._watched.update(topics)
             return True
 
-    def leave(self) -> None:
+    def leave(self, topics: frozenset[str] = frozenset()) -> None:
         with self._changed:
             self._streams -= 1
+            self._watched -= Counter(topics)
 
     def read(self, place: str, topics: frozenset[str], silence_s: float = SILENCE_S) -> Iterator[Item | None]:
         """Items after `place` without end; None after a silence; an item named "resync" says: fetch again."""

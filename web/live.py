@@ -6,7 +6,7 @@ for all browsers; drawing happens here, so it must not wait for anything.
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import suppress
 from typing import Any
 
@@ -14,9 +14,10 @@ import structlog
 
 from simrack.controller.store.errors import StoreError
 from simrack.web.feed import EVERYBODY, Feed
+from simrack.web.logs import LogRing
 from simrack.web.rack import Changes, RackModel
 from simrack.wire import topics
-from simrack.wire.errors import CommandFailed
+from simrack.wire.errors import CommandFailed, LinkDown
 from simrack.wire.messages import (
     AlarmSummary,
     BoxStatus,
@@ -25,6 +26,8 @@ from simrack.wire.messages import (
     ConsoleLines,
     ControllerStatus,
     LiveCall,
+    LogLines,
+    LogWish,
 )
 from simrack.wire.mqtt import Bus, Commander
 from simrack.wire.ports import Clock, Ids
@@ -38,6 +41,8 @@ HEARTBEAT_S = 10.0
 # Ratios over an hour don't change faster than a person reads.
 FIGURES_S = 15.0
 COMMAND_TIMEOUT_S = 5.0
+# Lines that each process is asked for once, at the first connect.
+EARLIER_LINES = 500
 # The loop answers within a few ms; this only guards against a thread that died.
 THREAD_TIMEOUT_S = 10.0
 
@@ -70,6 +75,10 @@ class Live:
         self._ready = threading.Event()
         self._reseed = asyncio.Event()
         self.commander: Commander | None = None
+        self.logs = LogRing()
+        self._logs_shown = 0
+        #: Work that runs beside, with the bus, as long as the thread does.
+        self.services: list[Callable[[Bus], Coroutine[Any, Any, None]]] = []
 
     def start(self) -> None:
         """Start the thread; returns once its loop runs."""
@@ -122,6 +131,8 @@ class Live:
             group.create_task(self._seeding())
             group.create_task(self._every(FIGURES_S, self._refresh_figures))
             group.create_task(self._every(HEARTBEAT_S, self._beat))
+            for service in self.services:
+                group.create_task(service(bus))
 
     def _listen(self, bus: Bus) -> None:
         model = self._model
@@ -131,6 +142,8 @@ class Live:
         bus.subscribe(topics.ALL_CALLS, lambda _, data: model.call(LiveCall.decode(data)))
         bus.subscribe(topics.controller_alarms(), lambda _, data: model.alarms(AlarmSummary.decode(data)))
         bus.subscribe(topics.controller_status(), self._on_controller)
+        bus.subscribe(topics.ALL_LOGS, lambda _, data: self.logs.take(LogLines.decode(data), self._clock.utc()))
+        self._bus = bus
 
     def _on_box(self, topic: str, data: bytes) -> None:
         if data:
@@ -144,6 +157,10 @@ class Live:
 
     async def _connected(self) -> None:
         self._reseed.set()
+        if not self.logs.number:
+            # What was logged before this run of ours: each process still has its last lines.
+            with suppress(LinkDown):
+                await self._bus.publish(topics.log_wish(topics.EVERY_PROCESS), LogWish(recent=EARLIER_LINES).encode())
 
     async def _seeding(self) -> None:
         """Calls in progress come from the database at each connect and at each new run of the controller."""
@@ -164,6 +181,7 @@ class Live:
             idle = 0 if changes else idle + 1
             if changes or idle % IDLE_TURNS == 0:
                 self._publish(changes)
+            self._tell_logs()
             await asyncio.sleep(FLUSH_S)
 
     def _publish(self, changes: Changes) -> None:
@@ -178,6 +196,12 @@ class Live:
             # A cell that can't be drawn must not end the thread that feeds everything else.
             log.exception("live changes could not be drawn")
             self._feed.skip()
+
+    def _tell_logs(self) -> None:
+        # Only to whoever looks: other streams must not lose their place in the ring to a storm of lines.
+        if self.logs.number != self._logs_shown and "logs" in self._feed.watched:
+            self._logs_shown = self.logs.number
+            self._feed.publish("logs", "logs", "changed")
 
     async def _beat(self) -> None:
         self._feed.publish(EVERYBODY, "beat", self._clock.utc().isoformat())

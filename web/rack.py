@@ -7,12 +7,21 @@ shallow copy. Messages are frozen, so a snapshot stays what it was.
 import threading
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 
-from simrack.controller.models import OpenCallRow
+from simrack.controller.models import Names, OpenCallRow, Own
+from simrack.web.masks import Mask
 from simrack.wire.channel import ChannelState
-from simrack.wire.messages import AlarmSummary, BoxStatus, ChannelReport, ControllerStatus, LiveCall
+from simrack.wire.messages import (
+    AlarmSummary,
+    BoxStatus,
+    ChannelReport,
+    ConsoleLine,
+    ConsoleLines,
+    ControllerStatus,
+    LiveCall,
+)
 from simrack.wire.mqtt import Newest
 from simrack.wire.ports import Clock
 
@@ -20,6 +29,8 @@ from simrack.wire.ports import Clock
 EVENTS_KEPT = 30
 # A call's last message may come after the database has lost its open row, so the ended ones are remembered.
 ENDED_KEPT = 2000
+# A console is read as it passes; nobody scrolls further back. More consoles at once nobody opens.
+CONSOLE_KEPT, CONSOLES_KEPT = 300, 50
 
 ChannelKey = tuple[str, int]
 
@@ -33,18 +44,28 @@ class ChannelEvent:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class Console:
+    """What passed at a module's port since somebody began to watch."""
+
+    until: datetime
+    left_out: int
+    lines: tuple[ConsoleLine, ...]
+
+
 @dataclass(slots=True)
 class Changes:
     """What pages must draw again."""
 
     boxes: set[str] = field(default_factory=set)
     channels: set[ChannelKey] = field(default_factory=set)
+    consoles: set[ChannelKey] = field(default_factory=set)
     calls: bool = False
     layout: bool = False
     top: bool = False
 
     def __bool__(self) -> bool:
-        return bool(self.boxes or self.channels or self.calls or self.layout or self.top)
+        return bool(self.boxes or self.channels or self.consoles or self.calls or self.layout or self.top)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +79,36 @@ class Rack:
     controller: ControllerStatus | None
     broker: bool
     broker_since: datetime
+    numbers: dict[str, frozenset[int]]  # the channels that each box has told of
+    bounded: bool = False  # what somebody sees who may not see everything
+
+    def within(self, own: Own, mask: Mask, names: Names) -> "Rack":
+        """What somebody may see of it: channels with cards of their plans, their calls, numbers masked."""
+        if own.everything and mask.nothing:
+            return self
+        channels, calls, boxes, numbers = self.channels, self.calls, self.boxes, self.numbers
+        if not own.everything:
+            channels = {key: report for key, report in channels.items() if own.sees_plan(_plan(report, names))}
+            calls = {
+                name: call for name, call in calls.items()
+                if (own.plans is None or call.plan in own.plans) and (own.senders is None or call.sender in own.senders)
+            }  # fmt: skip
+            numbers = {}
+            for box, number in channels:
+                numbers[box] = numbers.get(box, frozenset()) | {number}
+            # Of a box that others use as well: that it is there, and whether it serves.
+            boxes = {
+                box: BoxStatus(boot=s.boot, seq=s.seq, at=s.at, box=box, online=s.online, site=s.site, drain=s.drain)
+                for box, s in boxes.items() if box in numbers
+            }  # fmt: skip
+        return replace(
+            self, boxes=boxes, channels={key: mask.report(report) for key, report in channels.items()},
+            calls={name: mask.live(call) for name, call in calls.items()}, numbers=numbers, bounded=True,
+        )  # fmt: skip
+
+    def with_boxes(self, boxes: dict[str, BoxStatus]) -> "Rack":
+        """The same with some of the boxes; their channels are found by box."""
+        return self if len(boxes) == len(self.boxes) else replace(self, boxes=boxes)
 
     def call_on(self, key: ChannelKey) -> LiveCall | None:
         """The controller's side of the call that this channel carries."""
@@ -76,6 +127,8 @@ class RackModel:
         self._newest = Newest()
         self._boxes: dict[str, BoxStatus] = {}
         self._channels: dict[ChannelKey, ChannelReport] = {}
+        self._numbers: dict[str, frozenset[int]] = {}
+        self._consoles: dict[ChannelKey, Console] = {}
         self._events: dict[ChannelKey, deque[ChannelEvent]] = {}
         self._calls: dict[str, LiveCall] = {}
         self._ended: dict[str, None] = {}
@@ -89,13 +142,38 @@ class RackModel:
         with self._lock:
             return Rack(
                 dict(self._boxes), dict(self._channels), dict(self._calls), self._alarms, self._controller,
-                self._broker, self._broker_since,
+                self._broker, self._broker_since, dict(self._numbers),
             )  # fmt: skip
 
     def events(self, key: ChannelKey) -> tuple[ChannelEvent, ...]:
         """The channel's last changes, newest first, since this process began to listen."""
         with self._lock:
             return tuple(reversed(self._events.get(key, ())))
+
+    def console_of(self, key: ChannelKey) -> Console | None:
+        """What passed at this module's port, if anybody has watched lately."""
+        with self._lock:
+            return self._consoles.get(key)
+
+    def console(self, message: ConsoleLines) -> None:
+        key = (message.box, message.channel)
+        with self._lock:
+            known = self._consoles.pop(key, None)
+            lines = (*(known.lines if known is not None else ()), *message.lines)[-CONSOLE_KEPT:]
+            left_out = message.left_out + (known.left_out if known is not None else 0)
+            self._consoles[key] = Console(message.until, left_out, lines)
+            while len(self._consoles) > CONSOLES_KEPT:
+                del self._consoles[next(iter(self._consoles))]
+            self._changes.consoles.add(key)
+
+    def console_until(self, box: str, channel: int, seconds: int) -> None:
+        """Somebody began to watch for so long, or ended it (0); the box's first lines may come later."""
+        key = (box, channel)
+        with self._lock:
+            known = self._consoles.get(key)
+            until = self._clock.utc() + timedelta(seconds=seconds)
+            self._consoles[key] = Console(until, known.left_out if known else 0, known.lines if known else ())
+            self._changes.consoles.add(key)
 
     def take_changes(self) -> Changes:
         with self._lock:
@@ -126,6 +204,7 @@ class RackModel:
         """The box was taken out of the fleet: its retained status is empty."""
         with self._lock:
             self._boxes.pop(box, None)
+            self._numbers.pop(box, None)
             for key in [key for key in self._channels if key[0] == box]:
                 del self._channels[key]
             self._changes.layout = self._changes.top = True
@@ -137,6 +216,8 @@ class RackModel:
                 return
             known = self._channels.get(key)
             self._channels[key] = report
+            if known is None:
+                self._numbers[report.box] = self._numbers.get(report.box, frozenset()) | {report.channel}
             if known is None or known.state != report.state or known.marks != report.marks:
                 self._remember(key, report)
             self._changes.channels.add(key)
@@ -200,6 +281,10 @@ class RackModel:
     def _remember(self, key: ChannelKey, report: ChannelReport) -> None:
         events = self._events.setdefault(key, deque(maxlen=EVENTS_KEPT))
         events.append(ChannelEvent(report.since, report.state, _event_text(report)))
+
+
+def _plan(report: ChannelReport, names: Names) -> str:
+    return names.plan_of(report.sim.iccid, report.sim.imsi) if report.sim is not None else ""
 
 
 def _event_text(report: ChannelReport) -> str:

@@ -28,7 +28,10 @@ class Tile:
     href: str = ""
 
 
-def tiles(rack: Rack, figures: Figures | None) -> tuple[Tile, ...]:
+def tiles(rack: Rack, figures: Figures | None, *, bounded: bool = False) -> tuple[Tile, ...]:
+    """All of them; `bounded`: only what can be said of the part of the rack that somebody sees."""
+    if bounded:
+        return (Tile("calls", "Calls now", str(len(rack.calls)), "over your plans", href="/calls"), _sims(rack))
     return (_calls(rack, figures), *_ratios(figures), _sims(rack), _alarms(rack))
 
 

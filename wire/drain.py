@@ -11,11 +11,11 @@ MODES: tuple[Mode, ...] = get_args(Mode)
 TITLES: Mapping[Mode, str] = {
     "now": "Now", "when-calls-end": "When its calls end", "when-convenient": "When convenient",
 }  # fmt: skip
-#: What each way does, for whoever chooses.
+#: What each way means for calls, for whoever chooses; "" where the act itself says it.
 MEANINGS: Mapping[Mode, str] = {
-    "now": "its calls are cut off",
-    "when-calls-end": "no new calls from now on; those in progress may end by themselves",
-    "when-convenient": "goes on as usual until no call has been on it for a minute",
+    "now": "",
+    "when-calls-end": "no new calls from now on",
+    "when-convenient": "as soon as no call has been on it for a minute",
 }
 #: Until then at the latest, in seconds, where nobody says otherwise: the longest call, and a day.
 LIMITS_S: Mapping[Mode, int] = {"now": 0, "when-calls-end": 7200, "when-convenient": 86_400}

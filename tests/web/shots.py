@@ -21,6 +21,9 @@ import web_helpers as helpers
 
 PAGES = {
     "rack": "/rack", "drawer": "/rack/vienna-01/3", "drawer-fault": "/rack/vienna-02/5", "wall": "/rack?wall",
+    "gateways": "/gateways", "gateway": "/gateways/vienna-02", "gateway-dead": "/gateways/brno-02",
+    "gateway-restart": "/gateways/vienna-02/restart-box", "gateway-module": "/gateways/vienna-01/3/restart-module",
+    "calls-end-group": "/calls/hang-up?group=sender&value=alpine",
     "calls": "/calls", "calls-by-sender": "/calls?group=sender", "records": "/records",
     "records-none": "/records?text=999999999", "records-wrong": "/records?cause=900&since=never",
     "story": f"/records/{demo_data.TELLING_CALL}", "alarms": "/alarms", "alarms-all": "/alarms?all",
@@ -50,6 +53,10 @@ def main(folder: Path, only: str) -> None:
         demo_data.fill_database(url, clock)
         stand = helpers.stand(url, clock=clock, time_zone="Europe/Vienna")
         empty_url = f"sqlite:///{scratch}/empty.db"
+HALL = {
+    "hall-rack": "/rack", "hall-site": "/rack?site=brno", "hall-box": "/rack?box=vienna-007", "hall-trouble": "/rack?show=trouble",
+    "hall-drawer": "/rack/vienna-007/3", "hall-wall": "/rack?wall", "hall-gateways": "/gateways?sort=-trouble", "hall-calls": "/calls?group=box",
+}  # fmt: skip
         migrate(empty_url, clock)
         empty = helpers.stand(empty_url, clock=clock, time_zone="Europe/Vienna")
         serve(stand)
@@ -64,7 +71,10 @@ def main(folder: Path, only: str) -> None:
             long = helpers.stand(url, clock=clock, time_zone="Europe/Vienna")
             long.feed(*demo_data.long_names(clock.utc()))
             shoot(browser, long, LONG, folder, only)
-            shoot(browser, empty, {f"empty-{name}": PAGES[name] for name in ("rack", "calls", "records", "alarms")}, folder, only)
+            hall = helpers.stand(url, clock=clock, time_zone="Europe/Vienna")
+            hall.feed(*demo_data.hall(clock.utc(), 240, 16))
+            shoot(browser, hall, HALL, folder, only)
+            shoot(browser, empty, {f"empty-{name}": PAGES[name] for name in EMPTY}, folder, only)
             browser.close()
 
 

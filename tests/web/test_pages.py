@@ -190,7 +190,7 @@ def test_ending_a_call_says_what_it_touches_and_sends_the_command(demo: Stand) -
     assert seen == []
     answer = browser.post(f"/calls/{call}/hang-up")
     assert answer.location == "/calls?done=1"
-    assert seen == [("simrack/v1/controller/command", "hang-up", {"call": call}, "Ada")]
+    assert seen == [("simrack/v1/controller/command", "hang-up", {"call": call}, "user:Ada")]
     browser.get(f"/calls/{call}/hang-up")
     part = browser.post(f"/calls/{call}/hang-up", target="dialog")
     assert part.status_code == 204

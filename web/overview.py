@@ -1,0 +1,193 @@
+"""A fleet that is too large for one sheet of cells: first its boxes, each a small tile; cells of what is looked at.
+
+Which part of the rack a page shows stands in its address: everything, one site, one box, or what is in trouble. Up to
+`MOST_CELLS` channels are drawn as cells, more as tiles (pure).
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from simrack.controller.models import Names
+from simrack.web import cells
+from simrack.web.rack import Rack
+from simrack.wire.channel import IN_CALL, ChannelState
+from simrack.wire.messages import BoxStatus, ChannelReport
+
+#: A hall of forty boxes with thirty channels each; a browser lays out so many cells and still answers a key at once.
+MOST_CELLS = 1200
+# The bar of a tile: what works first, what is in trouble last, so that red always stands at the same end.
+ORDER = ("speaking", "held", "between", "message", "ready", "drain", "searching", "empty", "unknown", "missing", "fault")
+WORDS: Mapping[str, str] = {
+    "speaking": "speaking", "held": "on hold", "between": "ringing", "message": "messages", "ready": "ready",
+    "drain": "out of use", "searching": "searching", "empty": "no SIM", "unknown": "out of sight", "missing": "missing",
+    "fault": "fault",
+}  # fmt: skip
+TROUBLE = ("missing", "fault")
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Which part of the rack is looked at."""
+
+    site: str | None = None
+    box: str = ""
+    trouble: bool = False
+
+    @classmethod
+    def read(cls, given: Mapping[str, str]) -> "Scope":
+        """From the address: `box`, `site`, `show=trouble`."""
+        return cls(given.get("site"), given.get("box", ""), given.get("show") == "trouble")
+
+    @property
+    def topic(self) -> str:
+        """What the event stream calls the live cells of this part; "" for a part that is not one box or site."""
+        if self.trouble:
+            return ""
+        return f"box:{self.box}" if self.box else f"site:{self.site}" if self.site else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A piece of a tile's bar, in percent of its width."""
+
+    tone: str
+    count: int
+    left: float
+    width: float
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """One box in few words."""
+
+    box: str
+    tone: str  # "", "dead", "warn"
+    state: str  # "" or what a person should know first
+    calls: int
+    channels: int
+    parts: tuple[Part, ...]
+    label: str
+    troubles: int
+
+    @property
+    def id(self) -> str:
+        return f"bx-{self.box}"
+
+
+@dataclass(frozen=True, slots=True)
+class SiteTiles:
+    """The boxes of one place."""
+
+    name: str
+    title: str
+    tiles: tuple[Tile, ...]
+
+    @property
+    def calls(self) -> int:
+        return sum(tile.calls for tile in self.tiles)
+
+    @property
+    def channels(self) -> int:
+        return sum(tile.channels for tile in self.tiles)
+
+    @property
+    def troubled(self) -> int:
+        """Boxes that are gone or have a channel that a person must see to."""
+        return sum(tile.tone == "dead" or tile.troubles > 0 for tile in self.tiles)
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """What a page shows of the rack: cells, or tiles."""
+
+    kind: Literal["cells", "tiles"]
+    scope: Scope
+    whole: int  # channels of the whole rack
+    shown: int
+    sites: tuple[cells.SiteView, ...] = ()
+    tiles: tuple[SiteTiles, ...] = ()
+
+    @property
+    def large(self) -> bool:
+        """The whole rack doesn't fit on one sheet: its parts need links."""
+        return self.whole > MOST_CELLS
+
+
+def sheet(rack: Rack, names: Names, now: datetime, scope: Scope) -> Sheet:
+    """The part of the rack that is asked for."""
+    whole = sum(len(cells.channels_of(box, rack)) for box in rack.boxes)
+    part = within(rack, names, now, scope)
+    shown = sum(len(cells.channels_of(box, part)) for box in part.boxes)
+    if shown <= MOST_CELLS:
+        return Sheet("cells", scope, whole, shown, sites=cells.sites(part, names, now))
+    sites = tuple(
+        SiteTiles(name, title, tuple(tile(box.box, part, now) for box in boxes))
+        for (title, name), boxes in cells.by_site(part.boxes.values(), names)
+    )
+    return Sheet("tiles", scope, whole, shown, tiles=sites)
+
+
+def within(rack: Rack, names: Names, now: datetime, scope: Scope) -> Rack:
+    """The rack with the boxes of this part only."""
+    boxes = rack.boxes
+    if scope.box:
+        boxes = {scope.box: boxes[scope.box]} if scope.box in boxes else {}
+    elif scope.site is not None:
+        boxes = {name: status for name, status in boxes.items() if status.site == scope.site}
+    if scope.trouble:
+        boxes = {name: status for name, status in boxes.items() if _in_trouble(tile(name, rack, now))}
+    return rack.with_boxes(boxes)
+
+
+def _in_trouble(shown: Tile) -> bool:
+    return bool(shown.tone or shown.troubles)
+
+
+def tile(box: str, rack: Rack, now: datetime) -> Tile:
+    """One box as it stands."""
+    status = rack.boxes[box]
+    numbers = cells.channels_of(box, rack)
+    reports = [rack.channels.get((box, number)) for number in numbers]
+    tones = tile_tones(status, reports)
+    busy = sum(report is not None and report.state in IN_CALL for report in reports)
+    calls = busy if status.online else 0
+    tone, state = "", ""
+    if cells.restarting(status, now):
+        tone, state = "warn", "restarting"
+    elif not status.online:
+        tone, state = "dead", "unreachable"
+    elif status.drain is not None:
+        tone, state = "warn", cells.drain_text(status.drain, busy)
+    elif status.trouble:
+        tone, state = "warn", "its file can't be written"
+    words = [f"{tones[name]} {WORDS[name]}" for name in ORDER if tones[name]]
+    label = ", ".join(filter(None, (f"{box}: {state}" if state else box, f"{calls} of {len(numbers)} channels in a call", *words)))
+    troubles = sum(tones[name] for name in TROUBLE)
+    return Tile(box, tone, state, calls, len(numbers), _bar(tones, len(numbers)), label, troubles)
+
+
+def tile_tones(status: BoxStatus, reports: Sequence[ChannelReport | None]) -> Counter[str]:
+    """How many channels have which tone; of a box that is gone nobody knows."""
+    return Counter(map(tone_of, reports)) if status.online else Counter({"unknown": len(reports)})
+
+
+def tone_of(report: ChannelReport | None) -> str:
+    """The tone of a channel's cell."""
+    if report is None:
+        return "missing"
+    if report.marks and report.state is ChannelState.READY:
+        return "drain"
+    return cells.LOOKS[report.state][0]
+
+
+def _bar(tones: Counter[str], whole: int) -> tuple[Part, ...]:
+    parts, left = [], 0.0
+    for tone in ORDER:
+        if tones[tone]:
+            width = 100 * tones[tone] / whole
+            parts.append(Part(tone, tones[tone], left, width))
+            left += width
+    return tuple(parts)
