@@ -41,7 +41,8 @@ from simrack.controller.calls.commands import (
     text_of,
 )
 from simrack.controller.calls.desk import EARLIER_S, Desk
-from simrack.controller.calls.guard import Guard, GuardLimits
+from simrack.controller.calls.guard import Guard
+from simrack.controller.calls.listening import Listening
 from simrack.controller.calls.metrics import Metrics
 from simrack.controller.calls.ports import LeftCall
 from simrack.controller.calls.resumed import resumable
@@ -205,6 +206,10 @@ class _Rooms:
         self._watch = Watch(self._board, self._fleet, self._bus, self._clock)
         self._alarm_desk = self._make_alarm_desk()
         self._routing.listen(lambda table: self._alarm_desk.in_force(table.options))
+        self._zones: tuple[ZoneInfo, ...] = ()  # kept: the call path must not touch the disk
+        self._config = self._make_config_desk()
+        listeners = Commander(self._bus, "listening", self._clock, self._ids)
+        self._listening = Listening(self._desk, lambda: self._routing.table, listeners)
         self._commands = CommandDesk(
             self._bus,
             self._clock,
@@ -438,6 +443,7 @@ class _Rooms:
             "free": self._free,
             **self._alarm_desk.actions(),
             "send-trace": self._send_trace,
+            "listen": self._listening.listen,
         }
 
     async def _hang_up(self, args: Args, actor: str) -> dict[str, Any]:

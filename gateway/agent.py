@@ -160,7 +160,7 @@ class Box:
             outbox=outbox,
             channels=channels,
             clock=self.clock,
-            actions=Commands(self.modules, outbox, drains, consoles, self.stop).table(),
+            actions=Commands(self.modules, outbox, drains, consoles, self.stop, self.ids).table(),
             on_new_controller=self.end_unclaimed,
             host=self.host,
         )

@@ -10,12 +10,13 @@ from simrack.gateway import calls_logic as logic
 from simrack.gateway.console import Consoles
 from simrack.gateway.drain import STOP_DELAY_S, Drains, read_order
 from simrack.gateway.errors import CommandRefused, StoreBroken
+from simrack.gateway.listening import listen
 from simrack.gateway.module import Module
 from simrack.gateway.outbox import Outbox
 from simrack.gateway.uplink import Action
 from simrack.wire.causes import Cause
 from simrack.wire.channel import Mark
-from simrack.wire.ports import iso_ms
+from simrack.wire.ports import Ids, iso_ms
 
 Args = Mapping[str, Any]
 
@@ -31,6 +32,7 @@ class Commands:
     drains: Drains
     consoles: Consoles
     stop: Callable[[], None]
+    ids: Ids
 
     def table(self) -> dict[str, Action]:
         """Action name -> what does it."""
@@ -44,6 +46,7 @@ class Commands:
             "drain": self.drain,
             "end-drain": self.end_drain,
             "console": self.console,
+            "listen": self.listen,
             "stop": self.stop_box,
         }
 
@@ -109,6 +112,10 @@ class Commands:
         if isinstance(seconds, bool) or not isinstance(seconds, int) or not 0 <= seconds <= MOST_CONSOLE_S:
             raise CommandRefused(f"seconds is a whole number from 0 to {MOST_CONSOLE_S}")
         return {"until": iso_ms(self.consoles.watch(self._module(args).channel.number, seconds))}
+
+    async def listen(self, args: Args) -> dict[str, Any]:
+        """Let a person hear the call on `channel` (see `gateway.listening`)."""
+        return listen(self._module(args).current, args, self.ids)
 
     async def stop_box(self, args: Args) -> dict[str, Any]:
         """End all calls and the process, once the answer is on its way."""

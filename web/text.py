@@ -15,6 +15,7 @@ _MARKS = {
     "controller-stopped": "the controller was stopped",
     "estimated": "estimated",
     "hung-up": "hung up by a person",
+    "listened": "listened to by a person",
     "late-answer": "an abandoned attempt was answered late",
     "lost": "lost by the rack",
     "max-duration": "longest duration reached",

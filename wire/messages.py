@@ -356,6 +356,7 @@ class LiveCall(Reported):
     channel: int | None = None
     plan: str = ""
     attempt: int = 0
+    listened: bool = False  # a person hears or has heard it
 
 
 class AlarmSummary(Reported):

@@ -109,6 +109,19 @@ class Conversation(ABC):
         """Answered, and not over."""
         return self._carrier is not None and self.history.end is None
 
+    @property
+    def on_air(self) -> Attempt | None:
+        """The attempt whose box may have voice of this call."""
+        if self._carrier is not None or not self.attempts or self.attempts[-1].gone:
+            return self._carrier
+        return self.attempts[-1]
+
+    def listened(self, who: str) -> None:
+        """A person begins to hear the call: it is marked, in the record and on pages."""
+        self.history.mark("listened")
+        self.history.ladder.add("controller", "box", f"{who} listens")
+        self._live("releasing" if self.history.end else "speaking" if self._carrier else "ringing")
+
     def hang_up(self, order: Order) -> None:
         """End the call from outside."""
         self._inbox.put_nowait(order)
@@ -610,6 +623,7 @@ class Conversation(ABC):
                 channel=attempt.candidate.channel if attempt else None,
                 plan=attempt.candidate.plan if attempt else "",
                 attempt=attempt.number if attempt else 0,
+                listened="listened" in history.marks,
             )
         )
 

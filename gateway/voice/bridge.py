@@ -6,6 +6,7 @@ import structlog
 
 from simrack.gateway.voice.audio import AudioPort
 from simrack.gateway.voice.capture import Capture
+from simrack.gateway.voice.ear import Ear
 from simrack.gateway.voice.measure import FRAMES_PER_S, GSM_DELAY_MS, DeadAir, Drift, Levels
 from simrack.gateway.voice.mos import mos
 from simrack.gateway.voice.pacer import Pacer
@@ -64,6 +65,7 @@ class Bridge:
         self._marker = True
         self._out = bytearray()
         self._tone = b""
+        self._ear: Ear | None = None
         self._load(chosen.codec)
         self._use(chosen)
         audio.acquire()
@@ -123,6 +125,19 @@ class Bridge:
         else:
             raise ValueError(f"{digit!r} is no DTMF digit; allowed are {dtmf.DIGITS}")
 
+    def listen(self, said: tuple[str, int], heard: tuple[str, int], seeds: tuple[str, str], seconds: float) -> None:
+        """Copy both directions to two addresses for a time; a new listener takes the place of the one before."""
+        self._ear = Ear(self._port, said, heard, seeds, self._rate, self._now + seconds)
+
+    def unlisten(self) -> None:
+        """No more copies."""
+        self._ear = None
+
+    @property
+    def listened(self) -> bool:
+        """Whether somebody gets copies."""
+        return self._ear is not None
+
     def gaps(self, now: float) -> tuple[float, float]:
         """Seconds since the last RTP packet and since the last PCM of the module."""
         return now - self._rtp_at, now - self._pcm_at
@@ -169,6 +184,8 @@ class Bridge:
         Steps that are made up after a stall come together: one look at the ports, one write, so that being late costs less, not more.
         """
         self._now = now
+        if self._ear is not None and now >= self._ear.until:
+            self._ear = None
         self._take_rtp(now)
         read = self._take_pcm(now)
         frames = self._pacer.frames(read, steps)
@@ -238,6 +255,12 @@ class Bridge:
 
     def _play(self) -> bytes:
         """A frame for the module; a module's uplink must be fed even when nothing is to say."""
+        pcm = self._pull()
+        if self._ear is not None:
+            self._ear.said.feed(pcm)
+        return pcm
+
+    def _pull(self) -> bytes:
         if not self.chosen.receives:
             return bytes(self._frame * g711.WIDTH)
         pcm = self._playout.pull(self._frame)
@@ -253,19 +276,21 @@ class Bridge:
 
     def _send(self) -> None:
         pcm, real = self._capture.pull(self._frame)
-        self._listen(real)
+        self._judge(real)
         if self._gain != 1.0:
             pcm = g711.amplify(pcm, self._gain)
         if self._tone:
             pcm = (self._tone[: len(pcm)] + bytes(len(pcm)))[: len(pcm)]
             self._tone = self._tone[len(pcm) :]
+        if self._ear is not None:
+            self._ear.heard.feed(pcm)
         self._out += pcm
         while len(self._out) >= self._packet:
             piece = bytes(self._out[: self._packet])
             del self._out[: self._packet]
             self._send_packet(piece)
 
-    def _listen(self, real: bool) -> None:
+    def _judge(self, real: bool) -> None:
         level = self._capture.level if real else 0
         self._way_out.heard(level)
         self._dead_out.add(level)

@@ -1,5 +1,6 @@
 """The whole box on emulated modules: raw SIP at one side, the network's own ledger at the other."""
 
+import array
 import asyncio
 import random
 import re
@@ -15,7 +16,7 @@ import pytest_asyncio
 from gateway_lab import Lab
 from gateway_sip import Controller, Dialog, sdp_of
 from gateway_support import until
-from gateway_voice import Phone
+from gateway_voice import Phone, power
 
 from simrack.drivers.modems.generic import service
 from simrack.gateway import calls_logic as logic
@@ -772,3 +773,68 @@ async def test_a_call_whose_bye_nobody_answers_is_over_all_the_same(rig: Rig, mo
     await until(lambda: any(data.startswith(b"BYE") for data in heard), "BYE")
     monkeypatch.undo()
     await until(lambda: dialog.request("BYE"), "its repetition is answered", 10)
+
+
+async def test_a_person_listens_to_a_call(rig: Rig) -> None:
+    """Both directions come to the listener apart; another call, no call and an address in the world are refused."""
+    to_sip, to_gsm = random.sample(range(500, 1900, 50), 2)
+    commander = Commander(rig.centre, "listener", CLOCK, IDS)
+    seq = round(CLOCK.monotonic() * 1000)
+    await rig.centre.publish(topics.controller_time(), ControllerTime(boot="d", seq=seq, at=CLOCK.utc()).encode())
+    ears = [await asyncio.get_running_loop().create_datagram_endpoint(Ear, local_addr=("127.0.0.1", 0)) for _ in range(2)]
+    said, heard = (ear for _, ear in ears)
+
+    async def listen(**changed: Any) -> CommandReply:
+        args = {
+            "channel": 1, "attempt": f"attempt{rig.attempts}", "seconds": 60,
+            "said": "{}:{}".format(*said.address), "heard": "{}:{}".format(*heard.address),
+        }  # fmt: skip
+        return await commander.send(topics.box_command("lab-01"), "listen", {**args, **changed}, actor="test")
+
+    assert "another call, or none" in (await listen()).error
+    dialog = rig.call(await rig.lab.number(behaviour="tone", tone_hz=to_sip))
+    assert await rig.final(dialog) == 200
+    assert dialog.final
+    rig.phone.say(dialog.final.body, to_gsm)
+    assert "another call, or none" in (await listen(attempt="attempt0")).error
+    for wrong in ({"said": "198.51.100.1:4000"}, {"heard": "127.0.0.1:0"}, {"heard": "224.0.0.1:9"}, {"said": "no"}):
+        assert not (await listen(**wrong)).ok
+    assert "seconds" in (await listen(seconds=601)).error
+    reply = await listen()
+    assert reply.ok, reply.error
+    await until(lambda: said.hears(to_gsm), f"{to_gsm} Hz of the sender", 10)
+    await until(lambda: heard.hears(to_sip), f"{to_sip} Hz of the network", 10)
+    assert said.sources == heard.sources == {reply.result["source"]}
+    assert (await listen(seconds=0)).ok
+    dialog.again("BYE")
+    await rig.part()
+    for transport, _ in ears:
+        transport.close()
+
+
+class Ear(asyncio.DatagramProtocol):
+    """A control room's port: decodes PCMA by the tables of its own."""
+
+    def __init__(self) -> None:
+        self.pcm, self.sources = bytearray(), set[str]()
+        self.address: tuple[str, int]
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.address = transport.get_extra_info("sockname")[:2]
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        self.sources.add(f"{addr[0]}:{addr[1]}")
+        self.pcm += b"".join(expanded(octet).to_bytes(2, "little", signed=True) for octet in data[12:])
+
+    def hears(self, hz: float) -> bool:
+        line = self.pcm[-16 * 240 :]
+        samples = array.array("h", bytes(line))
+        return len(line) == 16 * 240 and power(samples, hz) > 0.35 * sum(v * v for v in samples) / len(samples) > 3e4
+
+
+def expanded(octet: int) -> int:
+    """One A-law octet as a sample (ITU-T G.711, table 2a)."""
+    code = octet ^ 0x55
+    segment, step = (code & 0x70) >> 4, code & 0x0F
+    height = (step << 4) + 8 if segment == 0 else ((step << 4) + 0x108) << (segment - 1)
+    return height if code & 0x80 else -height
