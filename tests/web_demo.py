@@ -3,7 +3,6 @@
 Pages are judged by eye with it (`shots.py`), and the tests count on what it holds.
 """
 
-import json
 import math
 import random
 from collections.abc import Iterator
@@ -14,24 +13,26 @@ import web_trace
 from sqlalchemy import insert
 from sqlalchemy.engine import Connection
 
+from simrack.controller.config.models import RoutingFile
+from simrack.controller.config.rows import rows_of
 from simrack.controller.models import CheckStep, Dropped, Explanation, LadderLine, OrderedCandidate, Refusal
 from simrack.controller.store import tables as t
 from simrack.controller.store.engine import write_engine
 from simrack.controller.store.migrate import migrate
 from simrack.wire.causes import sip_of
 from simrack.wire.channel import ChannelState, Mark
-from simrack.wire.messages import (
 from simrack.wire.drain import Then
+from simrack.wire.messages import (
     AlarmSummary,
     AtLine,
     BoxStatus,
     CallInfo,
     ChannelReport,
     ControllerStatus,
-    FlowFigures,
     DrainInfo,
-    LiveCall,
+    FlowFigures,
     HostFigures,
+    LiveCall,
     MediaFigures,
     Message,
     ModuleInfo,
@@ -79,6 +80,11 @@ class DemoIds:
 
     def iccid(self, box: int, channel: int) -> str:
         return f"8988210{box:02d}{channel:02d}{self.random.randrange(10**8):08d}"
+
+
+#: Cards that the configuration names; the first one is switched off.
+CARDS = tuple(f"89882109{number:011d}" for number in range(6))
+A_CARD = CARDS[0]
 #: Of a module that opening and restarting did not bring back.
 RECOVERY = RecoveryInfo(
     rung="usb", failed=("reopen", "reset"),
@@ -112,21 +118,50 @@ def _open_call(call: LiveCall) -> dict[str, object]:
     }  # fmt: skip
 
 
+def demo_file() -> RoutingFile:
+    """The configuration of the demo: a lab of two sites with three kinds of SIMs."""
+    senders = SENDERS | {"long": LONG_SENDER}
+    return RoutingFile.model_validate({
+        "installation": {"class": "test-lab", "owner": "Example Lab", "country": "AT"},
+        "site": [{"name": name, "title": title, "country": "001", "emergency": "refuse"} for name, title in SITES.items()],
+        "agreement": [
+            {"name": "lab", "title": "Lab networks", "operator": "Test Mobil", "reference": "lab book 12", "lab": True,
+             "uses": ["test"], "sites": list(SITES), "valid_from": "2026-01-01", "valid_until": "2027-12-31"},
+            {"name": "brno-only", "operator": "Orbit Net", "reference": "letter of 3 March", "lab": True, "uses": ["test"],
+             "sites": ["brno"], "valid_from": "2026-03-01", "valid_until": "2026-12-01"},
+        ],
+        "plan": [
+            {"name": name, "title": title, "agreement": "brno-only" if name == "orbit" else "lab", "country": "001",
+             "imsi_prefixes": [f"0010{position + 1}"], "sim_minutes_day": 300 if name == "orbit" else None,
+             "sims": list(CARDS) if name == "tel7" else []}
+            for position, (name, title) in enumerate(PLANS.items())
+        ],
+        "sim": [{"iccid": A_CARD, "plan": "tel7", "enabled": False, "holder": "Example Lab", "note": "lent to the field team"}],
+        "sender": [
+            {"name": name, "title": title, "legal_name": f"{title} Ltd"[:200], "contact": "+43 1 000", "country": "001",
+             "purpose": "trial calls", "use": "test", "numbers": [f"+88210{position}*"], "max_calls": 60,
+             **({"addresses": [f"192.0.2.{10 + position}"]} if position % 2 else
+                {"digest": {"user": name, "password": "four rainy copper horses"}})}
+            for position, (name, title) in enumerate(senders.items())
+        ],
+        "pattern": [
+            {"name": "Test mobile, weekday", "prefixes": ["+88210", "+88213"], "targets": [{"plan": "nova"}, {"plan": "orbit", "priority": -1}]},
+            {"name": "Premium", "prefixes": ["+882109"], "action": "refuse", "priority": 5},
+            {"name": "Everything else", "prefixes": ["+"], "senders": ["own"], "targets": [{"plan": "tel7"}]},
+        ],
+    })  # fmt: skip
+
+
 def _config(connection: Connection, now: datetime) -> None:
     connection.execute(
-        insert(t.config_version).values(version=41, digest="demo", source="demo.toml", actor="demo", created=now)
+        insert(t.config_version).values(
+            version=41, digest="demo", source="demo.toml", actor="demo", created=now, activated=now
+        )
     )
     connection.execute(insert(t.config_active).values(id=1, version=41, activated=now))
-    for kind, titles in (("sender", SENDERS | {"long": LONG_SENDER}), ("plan", PLANS), ("site", SITES)):
-        for position, (name, title) in enumerate(titles.items()):
-            body: dict[str, object] = {"name": name, "title": title}
-            if kind == "plan":
-                body["imsi_prefixes"] = [f"0010{position + 1}"]
-            connection.execute(
-                insert(t.CONFIG_TABLES[kind]).values(
-                    version=41, position=position, name=name, body=json.dumps(body)
-                )
-            )
+    for table, rows in rows_of(demo_file(), "demo"):
+        for row in rows:
+            connection.execute(insert(table).values(version=41, **row))
 
 
 OUTCOMES = (
@@ -389,6 +424,40 @@ def fleet(now: datetime, boxes: int, channels: int) -> Iterator[Message]:
             yield from _channel(now, box, index, channel, ids)
 
 
+def hall(now: datetime, boxes: int, channels: int) -> Iterator[Message]:
+    """A fleet over two sites with some trouble: one box gone, one restarting, one draining, faults here and there."""
+    ids = DemoIds(11)
+    yield ControllerStatus(boot="c1", seq=1, at=now, online=True, sip="10.7.0.1:5060", config_version=41)
+    yield AlarmSummary(boot="c1", seq=1, at=now, critical=1, major=2)
+    for index in range(boxes):
+        site = "vienna" if index % 3 else "brno"
+        box = f"{site}-{index:03d}"
+        yield BoxStatus(
+            boot="b1", seq=1, at=now, box=box, online=index not in (20, 40), site=site, channels=channels, sip="10.7.0.11:5062",
+            software="0.1.0", uptime_s=86_400 + index, host=host(index), clock_offset_ms=ids.random.randrange(-40, 40),
+            drain=drain(now, "keep") if index == 7 else drain(now, "restart-box") if index == 20 else None,
+        )  # fmt: skip
+        for channel in range(1, channels + 1):
+            forced = S.FAULT if (index, channel) in ((13, 4), (99, 2)) else None
+            for message in _channel(now, box, index, channel, ids, forced):
+                draining = index == 7 and isinstance(message, ChannelReport)
+                yield message.model_copy(update={"marks": (Mark.DRAINING,)}) if draining else message
+
+
+def host(index: int) -> HostFigures:
+    """A small computer in a cabinet."""
+    return HostFigures(
+        disk_free_mb=24_300 - 97 * index, disk_mb=29_800, memory_free_mb=2900 - index, memory_mb=3900,
+        load=0.2 + index % 7 / 10, temperature_c=47.5 + index % 9, sessions=1 + index % 2,
+    )  # fmt: skip
+
+
+def drain(now: datetime, then: Then) -> DrainInfo:
+    """Ordered a quarter of an hour ago."""
+    since = now - timedelta(minutes=15)
+    return DrainInfo(mode="when-calls-end", then=then, since=since, by=since + timedelta(hours=2))
+
+
 def _alarms(connection: Connection, now: datetime) -> None:
     rows = (
         ("box-unreachable:brno-02", "critical", "Box brno-02 is unreachable",
@@ -425,40 +494,6 @@ def messages(now: datetime, *, seed: int = 7, dead: str = "brno-02") -> Iterator
 
 def _channel(
     now: datetime, box: str, index: int, channel: int, ids: DemoIds, forced: ChannelState | None = None
-def hall(now: datetime, boxes: int, channels: int) -> Iterator[Message]:
-    """A fleet over two sites with some trouble: one box gone, one restarting, one draining, faults here and there."""
-    ids = DemoIds(11)
-    yield ControllerStatus(boot="c1", seq=1, at=now, online=True, sip="10.7.0.1:5060", config_version=41)
-    yield AlarmSummary(boot="c1", seq=1, at=now, critical=1, major=2)
-    for index in range(boxes):
-        site = "vienna" if index % 3 else "brno"
-        box = f"{site}-{index:03d}"
-        yield BoxStatus(
-            boot="b1", seq=1, at=now, box=box, online=index not in (20, 40), site=site, channels=channels, sip="10.7.0.11:5062",
-            software="0.1.0", uptime_s=86_400 + index, host=host(index), clock_offset_ms=ids.random.randrange(-40, 40),
-            drain=drain(now, "keep") if index == 7 else drain(now, "restart-box") if index == 20 else None,
-        )  # fmt: skip
-        for channel in range(1, channels + 1):
-            forced = S.FAULT if (index, channel) in ((13, 4), (99, 2)) else None
-            for message in _channel(now, box, index, channel, ids, forced):
-                draining = index == 7 and isinstance(message, ChannelReport)
-                yield message.model_copy(update={"marks": (Mark.DRAINING,)}) if draining else message
-
-
-def host(index: int) -> HostFigures:
-    """A small computer in a cabinet."""
-    return HostFigures(
-        disk_free_mb=24_300 - 97 * index, disk_mb=29_800, memory_free_mb=2900 - index, memory_mb=3900,
-        load=0.2 + index % 7 / 10, temperature_c=47.5 + index % 9, sessions=1 + index % 2,
-    )  # fmt: skip
-
-
-def drain(now: datetime, then: Then) -> DrainInfo:
-    """Ordered a quarter of an hour ago."""
-    since = now - timedelta(minutes=15)
-    return DrainInfo(mode="when-calls-end", then=then, since=since, by=since + timedelta(hours=2))
-
-
 ) -> Iterator[Message]:
     pick = ids.random
     state = forced or pick.choices([row[0] for row in STATES], [row[1] for row in STATES])[0]

@@ -1,5 +1,6 @@
 """What the rack knows of one configured thing now, beside its form (pure)."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from urllib.parse import urlencode
 
@@ -42,9 +43,9 @@ def _plan(of: Inventory, name: str) -> Iterable[Fact]:
     if plan is None:
         return
     state = inv.plan_state(of, plan)
-    counts = of.cards_by_plan.get(name, {})
+    counts = of.cards_by_plan.get(name, Counter())
     yield "State", state.text, "", state.tone
-    yield "SIMs", f"{counts.get('cards', 0):,}, {counts.get('ready', 0):,} ready, {counts.get('call', 0):,} in a call", f"/sims?{urlencode({'plan': name})}", ""
+    yield "SIMs", f"{counts['cards']:,}, {counts['ready']:,} ready, {counts['call']:,} in a call", f"/sims?{urlencode({'plan': name})}", ""
     held = inv.agreement_state(of.table.agreements.get(plan.agreement), of.today)
     yield "Agreement", f"{of.title('agreement', plan.agreement)}, {held.text}", href("agreement", plan.agreement), held.tone
     named = [pattern.label for pattern in of.table.patterns.values() if any(target.plan == name for target in pattern.targets)]

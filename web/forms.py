@@ -125,7 +125,7 @@ def _field(name: str, told: Mapping[str, Any], inner: Mapping[str, Any], require
     hints = {**item, **inner, **told}
     return Field(
         name=name, title=_title(name, str(told.get("title", ""))), kind=_kind(name, told, inner, item),
-        meaning=told.get("description", ""), form=hints.get("form", ""), unit=hints.get("unit", ""),
+        meaning=told.get("description", ""), form="" if item.get("refers") else hints.get("form", ""), unit=hints.get("unit", ""),
         default=_default(told.get("default")), required=required or inner.get("minItems", 0) > 0,
         least=item.get("minimum"), most=item.get("maximum"), longest=item.get("maxLength"),
         refers=item.get("refers", ""), choices=_choices(item) or _yes_no(told, inner),
@@ -227,7 +227,7 @@ def _value(of: Field, given: Given, wrong: dict[str, str]) -> object | None:
 
 def _number(of: Field, text: str, wrong: dict[str, str]) -> int | None:
     try:
-        return int(text) if len(text) < 20 else int("")
+        return int(text) if text.isascii() and len(text) < 20 else int("")
     except ValueError:
         wrong[of.name] = f"A whole number{', ' + of.range if of.range else ''}."
         return None

@@ -24,9 +24,13 @@ PAGES = (
     Page("m", "/agreements", "Agreements", "paper", "agreements.see"),
     Page("o", "/routing", "Routing", "route", "routing.see"),
     Page("e", "/records", "Records", "list", "records.see"),
+    Page("t", "/statistics", "Statistics", "chart", "statistics.see"),
+    Page("q", "/causes", "Release causes", "end", "statistics.see"),
     Page("a", "/alarms", "Alarms", "alert", "alarms.see"),
     Page("y", "/analyse", "Analyse", "pulse", "alarms.see"),
     Page("l", "/logs", "Logs", "lines", "logs.see"),
+    Page("t", "/settings", "Settings", "tool", "settings.see"),
+    Page("i", "/audit", "Audit", "lock", "audit.see"),
     Page("u", "/accounts", "Accounts", "people", "accounts.see"),
 )
 

@@ -148,12 +148,12 @@ def _first_body(section: Section, name: str) -> dict[str, Any]:
 
 def _page(
     section: Section, name: str, stored: Stored | None, values: dict[str, Any], wrong: dict[str, str], base: str,
-    shown: Review | None = None,
+    shown: Review | None = None, failed: str = "",
 ) -> str:  # fmt: skip
     of = inventory()
     return render_template(
         "entry.html", section=section, name=name, title=_title(section, name, stored), values=values, wrong=wrong, base=base,
-        parts=_parts(section), choices=of.choices(), paths=PATHS, may_change=me().may(section.change), review=shown,
+        parts=_parts(section), choices=of.choices(), paths=PATHS, may_change=me().may(section.change), review=shown, failed=failed,
         history=work.history(section.kind, name) if name else (), facts=facts_of(of, section.kind, name) if name else (),
         drafts=drafts.open_ones(), secret_kept=bool(stored is not None and stored.body.get("digest")), done=_done(),
         countries=COUNTRIES, zones=sorted(available_timezones()) if section.kind == "site" else (), version=configuration.table().version,
@@ -221,16 +221,16 @@ def _remove(of: Asked) -> AnyResponse | str:
     return _told(of, work.removal(of))
 
 
-def _told(of: Asked, found: Review, error: str = "") -> AnyResponse | str:
+def _told(of: Asked, found: Review, failed: str = "") -> AnyResponse | str:
     """The review beside the form as it was typed."""
     if _part():
         return render_template(
-            "entry_review.html", section=of.section, name=of.name, review=found, base=of.base, error=error,
+            "entry_review.html", section=of.section, name=of.name, review=found, base=of.base, failed=failed,
             fields=forms.fields_of(of.model), drafts=drafts.open_ones(), wanted=of.wanted, titles=inventory(),
             note=request.form.get("_note", "")[:200], secret=_has_secret(of), words=WORDS,
         )  # fmt: skip
     values = forms.texts(of.model, forms.whole(of.model, of.read.body))
-    page = _page(of.section, of.name, of.stored, values, dict(found.wrong), of.base, found)
+    page = _page(of.section, of.name, of.stored, values, dict(found.wrong), of.base, found, failed)
     return make_response(page, 200 if found.ok else 422)
 
 

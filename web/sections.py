@@ -94,7 +94,7 @@ SECTIONS: tuple[Section, ...] = (
         "sender", "/senders", "Senders", "sender", "senders", "in", "senders.see", "senders.change", "sender",
         inv.SENDER_COLUMNS, inv.senders, _no_choices, (),
         (
-            ("Who it is", ("title", "name", "enabled", "legal_name", "contact", "country", "purpose", "use")),
+            ("Who it is", ("title", "name", "enabled", "legal_name", "contact", "country", "purpose", "use", "listening")),
             ("How it is recognised", ("addresses", "digest.user", "digest.password", "digest.algorithms")),
             ("Verified numbers", ("numbers", "default_number", "other_numbers", "area_code")),
             ("Limits", ("max_calls", "max_rate", "max_call_s", "allowed_prefixes", "blocked_prefixes", "plans")),

@@ -112,7 +112,7 @@ Ha1Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[int, Field(ge=1, le=86400), _form("", "s")]
 # Words for people; none of ours needs more, and a list must stay a list.
-Text = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$"), _form("up to 200 characters")]
+Text = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
 SiteName = Annotated[Name, _refers("site")]
 AgreementName = Annotated[Name, _refers("agreement")]
 PlanName = Annotated[Name, _refers("plan")]

@@ -64,9 +64,9 @@ def settings_of(file: RoutingFile) -> list[Setting]:
     ]
 
 
-def entries_of(file: RoutingFile, realm: str) -> dict[Key, Entry]:
-    """A file as the entries that its version holds; passwords are hashed with `realm`."""
-    senders = [hide(sender, realm) for sender in file.sender]
+def entries_of(file: RoutingFile, realm: str | None) -> dict[Key, Entry]:
+    """A file as the entries that its version holds; passwords are hashed with `realm`, if there is one."""
+    senders = [hide(sender, realm) if realm is not None else sender for sender in file.sender]
     listed: dict[Kind, Sequence[Entry]] = {
         "installation": [file.installation], "limit": [file.limits], "setting": settings_of(file), "site": file.site,
         "agreement": file.agreement, "plan": file.plan, "sim": list(_cards(file).values()), "sender": senders,

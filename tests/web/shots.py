@@ -19,20 +19,51 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import web_demo as demo_data
 import web_helpers as helpers
 
+from simrack.web.accounts import PersonForm, Who
+
 PAGES = {
     "rack": "/rack", "drawer": "/rack/vienna-01/3", "drawer-fault": "/rack/vienna-02/5", "wall": "/rack?wall",
     "gateways": "/gateways", "gateway": "/gateways/vienna-02", "gateway-dead": "/gateways/brno-02",
     "gateway-restart": "/gateways/vienna-02/restart-box", "gateway-module": "/gateways/vienna-01/3/restart-module",
     "calls-end-group": "/calls/hang-up?group=sender&value=alpine",
     "calls": "/calls", "calls-by-sender": "/calls?group=sender", "records": "/records",
-    "records-none": "/records?text=999999999", "records-wrong": "/records?cause=900&since=never",
+    "statistics": "/statistics?period=today", "statistics-hours": "/statistics?by=hour&period=7d", "statistics-cause": "/statistics?by=cause&sender=alpine",
+    "statistics-none": "/statistics?refusal=nothing", "statistics-wrong": "/statistics?by=moon&since=never", "causes": "/causes?period=7d",
+    "records-more": "/records?direction=out&side=called", "records-none": "/records?text=999999999", "records-wrong": "/records?cause=900&since=never",
     "story": f"/records/{demo_data.TELLING_CALL}", "alarms": "/alarms", "alarms-all": "/alarms?all",
-    "missing": "/nothing-here",
+    "set-up": "/set-up", "missing": "/nothing-here",
     **{f"story-{name}": f"/records/{call}" for name, call in demo_data.HARD_CALLS.items()},
+}  # fmt: skip
+PAGES |= {
+    "conf-sims": "/sims", "conf-sims-none": "/sims?text=nothing-like-this", "conf-sim": f"/sims/card?name={demo_data.A_CARD}",
+    "conf-plans": "/plans", "conf-plan": "/plans/plan?name=nova", "conf-senders": "/senders",
+    "conf-sender": "/senders/sender?name=alpine", "conf-sender-new": "/senders/sender", "conf-agreements": "/agreements",
+    "conf-agreement": "/agreements/agreement?name=lab", "conf-sites": "/sites", "conf-installation": "/installation",
+    "conf-routing": "/routing", "conf-pattern": "/routing/pattern?name=Test+mobile,+weekday", "conf-explain": "/routing/explain",
+    "conf-tests": "/routing/tests", "conf-drafts": "/routing/drafts", "conf-limits": "/routing/limits",
+}  # fmt: skip
+PAGES |= {
+    "settings": "/settings", "settings-none": "/settings?text=nothing+like+this", "settings-option": "/settings/options/calls.per_second",
+    "settings-choice": "/settings/options/trace.keep", "settings-text": "/settings/options/notices.webhook",
+    "settings-versions": "/settings/versions", "settings-version": "/settings/versions/41",
+}  # fmt: skip
+EMPTY = (
+    "rack", "calls", "gateways", "records", "alarms", "conf-sims", "conf-plans", "conf-senders", "conf-agreements", "conf-routing",
+    "conf-explain", "conf-tests", "conf-drafts",
+)  # fmt: skip
+ACCOUNTS = {
+    "account": "/account", "account-password": "/account/password", "account-second": "/account/second-factor",
+    "account-token": "/account/tokens/new", "accounts": "/accounts", "accounts-roles": "/accounts/roles",
+    "accounts-new": "/accounts/new", "accounts-person": "/accounts/2", "accounts-sessions": "/accounts/sessions",
+    "accounts-ask": "/accounts/2/ask/disable",
 }  # fmt: skip
 LONG = {
     "long-rack": "/rack", "long-drawer": f"/rack/{demo_data.LONG_BOX}/2", "long-calls": "/calls",
     "long-calls-by-sender": "/calls?group=sender", "long-records": "/records?sender=long",
+}  # fmt: skip
+HALL = {
+    "hall-rack": "/rack", "hall-site": "/rack?site=brno", "hall-box": "/rack?box=vienna-007", "hall-trouble": "/rack?show=trouble",
+    "hall-drawer": "/rack/vienna-007/3", "hall-wall": "/rack?wall", "hall-gateways": "/gateways?sort=-trouble", "hall-calls": "/calls?group=box",
 }  # fmt: skip
 WIDTHS = (1280, 390)
 BASES: dict[int, str] = {}  # where a stand is served already
@@ -53,10 +84,6 @@ def main(folder: Path, only: str) -> None:
         demo_data.fill_database(url, clock)
         stand = helpers.stand(url, clock=clock, time_zone="Europe/Vienna")
         empty_url = f"sqlite:///{scratch}/empty.db"
-HALL = {
-    "hall-rack": "/rack", "hall-site": "/rack?site=brno", "hall-box": "/rack?box=vienna-007", "hall-trouble": "/rack?show=trouble",
-    "hall-drawer": "/rack/vienna-007/3", "hall-wall": "/rack?wall", "hall-gateways": "/gateways?sort=-trouble", "hall-calls": "/calls?group=box",
-}  # fmt: skip
         migrate(empty_url, clock)
         empty = helpers.stand(empty_url, clock=clock, time_zone="Europe/Vienna")
         serve(stand)
@@ -65,7 +92,8 @@ HALL = {
                 executable_path="/usr/bin/chromium", args=["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
             )
             shoot_door(browser, empty, folder, only)
-            shoot(browser, stand, PAGES, folder, only)
+            people(stand)
+            shoot(browser, stand, {**PAGES, **ACCOUNTS}, folder, only)
             shoot(browser, small(url, clock), {"rack-small": "/rack"}, folder, only)
             shoot(browser, small(empty_url, clock), {"rack-first": "/rack"}, folder, only)
             long = helpers.stand(url, clock=clock, time_zone="Europe/Vienna")
@@ -76,6 +104,26 @@ HALL = {
             shoot(browser, hall, HALL, folder, only)
             shoot(browser, empty, {f"empty-{name}": PAGES[name] for name in EMPTY}, folder, only)
             browser.close()
+
+
+def people(stand: helpers.Stand) -> None:
+    """Accounts of every kind, one locked out, one with a token, a second factor half set up."""
+    if stand.room.accounts.empty():
+        stand.browser().set_up(stand.room.accounts.new_link())
+    accounts, cli = stand.room.accounts, Who("cli:ada")
+    senders = sorted(stand.room.desk.names().senders)
+    for name, form in (
+        ("Nora of the night shift", PersonForm("noc", "noc@example.net")), ("Sam", PersonForm("support")),
+        ("Otto Oberhuber-Wiesenthal of the auditors", PersonForm("auditor")),
+        ("Acme portal", PersonForm("sender", "", frozenset(senders[:1]), frozenset({"sim"}))),
+        ("Ruth", PersonForm("reseller", "", frozenset(senders[:3]))),
+    ):  # fmt: skip
+        accounts.people.make(cli, name, form)
+    accounts.people.disable(cli, "Sam")
+    accounts.sessions.new_token(cli, 1, "wallboard", {"alarms.see", "rack.see"}, 90)
+    accounts.second.begin(1)
+    for _ in range(5):
+        stand.browser().sign_in("Ruth", "wrong wrong wrong")
 
 
 def serve(stand: helpers.Stand) -> None:

@@ -9,11 +9,24 @@ import pytest
 from web_demo import TELLING_CALL, messages
 from web_helpers import Hands, Stand, stand, text_of
 
-from simrack.controller.models import AlarmRow, Figures, Names, OpenCallRow, RecordFilter, RecordPage, Story
+from simrack.controller.config.reading import ConfigReader
+from simrack.controller.models import (
+    AlarmRow,
+    Figures,
+    Names,
+    OpenCallRow,
+    Own,
+    RecordFilter,
+    RecordPage,
+    Story,
+)
+from simrack.controller.store.audit import AuditQueries
 from simrack.controller.store.errors import StoreDown
 from simrack.controller.store.queries import Queries
 from simrack.wire.errors import CommandFailed
 from simrack.wire.messages import CommandReply
+
+EVERYTHING = Own()
 
 
 class Switch:
@@ -27,11 +40,19 @@ class Switch:
             raise StoreDown("the database can't be read: gone")
         return self._queries
 
-    def records(self, wanted: RecordFilter) -> RecordPage:
-        return self._ask().records(wanted)
+    @property
+    def config(self) -> ConfigReader:
+        return self._ask().config
 
-    def story(self, call: str) -> Story | None:
-        return self._ask().story(call)
+    @property
+    def audit(self) -> AuditQueries:
+        return self._ask().audit
+
+    def records(self, wanted: RecordFilter, own: Own = EVERYTHING) -> RecordPage:
+        return self._ask().records(wanted, own)
+
+    def story(self, call: str, own: Own = EVERYTHING) -> Story | None:
+        return self._ask().story(call, own)
 
     def open_calls(self) -> tuple[OpenCallRow, ...]:
         return self._ask().open_calls()
@@ -169,7 +190,9 @@ def test_a_call_that_began_while_the_database_was_asked_stays(demo: Stand) -> No
 def answer_commands(room: Stand, reply: CommandReply | CommandFailed, seen: list[object]) -> None:
     """Stand in for the controller at the other end of the live link."""
 
-    def command(topic: str, action: str, args: dict[str, object], *, actor: str) -> CommandReply:
+    def command(
+        topic: str, action: str, args: dict[str, object], *, actor: str, timeout_s: float = 5.0
+    ) -> CommandReply:
         seen.append((topic, action, args, actor))
         if isinstance(reply, CommandFailed):
             raise reply
@@ -329,7 +352,7 @@ def test_a_page_that_is_not_there(demo: Stand) -> None:
 @pytest.mark.stack
 def test_a_body_larger_than_any_form_is_refused(demo: Stand) -> None:
     """One request could fill the memory."""
-    answer = demo.browser().client.post("/sign-in", data={"name": "x" * 100_000})
+    answer = demo.browser().client.post("/sign-in", data={"name": "x" * 600_000})
     assert answer.status_code == 413
 
 

@@ -370,6 +370,8 @@ def _plans_of(pattern: Pattern) -> Iterator[str]:
 def unfinished(of: Inventory) -> Iterable[tuple[str, str, str]]:
     """What a rack still lacks before it can carry a call: (what, why, where to do it)."""
     table = of.table
+    if not table.version:
+        yield "Declare what this rack is", "Its class decides whose traffic it may carry.", "/installation"
     if not table.sites:
         yield "Name a site", "Boxes stand at sites, and each site says what becomes of emergency calls.", "/sites/site"
     if not table.agreements:
