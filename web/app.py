@@ -21,6 +21,7 @@ from simrack.web.accounts import Accounts, Session, Who
 from simrack.web.desk import Desk
 from simrack.web.feed import Feed
 from simrack.web.guard import HEADERS, HSTS, form_token, same
+from simrack.web.listening import Ears
 from simrack.web.live import Live
 from simrack.web.masks import Mask
 from simrack.web.nav import PAGES
@@ -105,6 +106,7 @@ def create_app(the_room: Room) -> OpenAPI:
         pages_calls,
         pages_entries,
         pages_gateways,
+        pages_listen,
         pages_logs,
         pages_rack,
         pages_records,
@@ -120,6 +122,7 @@ def create_app(the_room: Room) -> OpenAPI:
         validation_error_callback=common.invalid, validation_error_model=common.Problem,
     )  # fmt: skip
     app.extensions["simrack"] = the_room
+    app.extensions["ears"] = Ears(the_room.settings.media_host, the_room.clock, the_room.ids)
     app.config.update(MAX_CONTENT_LENGTH=BODY_MOST, MAX_FORM_MEMORY_SIZE=BODY_MOST)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     _words(app, the_room)
@@ -134,7 +137,7 @@ def create_app(the_room: Room) -> OpenAPI:
     app.register_error_handler(HTTPException, _http_error)
     app.add_url_rule("/healthz", "health", _health)
     app.add_url_rule("/openapi.json", "openapi_document", lambda: common.described(app.api_doc))
-    for module in (pages_access, pages_alarms, pages_analyse, pages_logs, pages_account, pages_accounts, pages_rack, pages_calls, pages_gateways, pages_records, pages_trace, pages_entries, pages_routing, pages_setting_up):
+    for module in (pages_access, pages_alarms, pages_analyse, pages_audit, pages_logs, pages_account, pages_accounts, pages_rack, pages_calls, pages_gateways, pages_listen, pages_records, pages_statistics, pages_trace, pages_entries, pages_routing, pages_setting_up, pages_settings):
         app.register_blueprint(module.pages)
     for part in api.PARTS:
         app.register_api(part.api)

@@ -90,6 +90,8 @@ def serve(settings: WebSettings) -> None:
     except (KeyboardInterrupt, SystemExit):
         log.info("control room ends")
     finally:
+        # First: listeners that are ended tell the controller so, over the live link.
+        app.extensions["ears"].stop()
         live.stop()
         server.close()
         queries.close()

@@ -34,6 +34,9 @@ class WebSettings(Section):
         default="", description="file with the key that encrypts second factors; default: web.key beside the database"
     )
     keys: str = Field(default="", repr=False, description="the keys themselves, newest first, instead of the file")
+    media_host: str = Field(
+        default="127.0.0.1", description="address of this machine to which boxes send the voice of a call that is listened to"
+    )
     streams: int = Field(default=100, ge=1, le=1000, description="live pages open at the same time")
 
     @field_validator("time_zone")
