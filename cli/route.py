@@ -13,11 +13,14 @@ from simrack.wire.errors import CommandFailed, UserError
 from simrack.wire.mqtt import Commander, MqttBus
 from simrack.wire.ports import SystemClock, SystemIds
 
+ANSWER_S = 5.0  # most commands are answered at once
 CONNECT_S = 5.0  # the broker is on this machine or one link away
 app = typer.Typer(help="Look into routing.", no_args_is_help=True)
 
 
-async def ask_controller(url: str, action: str, args: dict[str, Any], actor: str) -> dict[str, Any]:
+async def ask_controller(
+    url: str, action: str, args: dict[str, Any], actor: str, timeout_s: float = ANSWER_S
+) -> dict[str, Any]:
     """Have the controller do `action` and return its result.
 
     Raises:
@@ -29,7 +32,7 @@ async def ask_controller(url: str, action: str, args: dict[str, Any], actor: str
     commander = Commander(bus, name, SystemClock(), ids)
     try:
         async with session(bus, url, CONNECT_S):
-            reply = await commander.send(topics.controller_command(), action, args, actor=actor)
+            reply = await commander.send(topics.controller_command(), action, args, actor=actor, timeout_s=timeout_s)
     except CommandFailed as error:
         raise UserError(str(error).rstrip("."), todo="Is the controller running? `simrack doctor` looks further.") from error
     if not reply.ok:

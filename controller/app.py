@@ -17,6 +17,7 @@ from datetime import datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
+from zoneinfo import ZoneInfo
 
 import structlog
 
@@ -48,8 +49,11 @@ from simrack.controller.calls.ports import LeftCall
 from simrack.controller.calls.resumed import resumable
 from simrack.controller.calls.services import CallLimits, Feed, Services
 from simrack.controller.calls.strays import Strays
+from simrack.controller.config.desk import ConfigDesk, Surroundings
 from simrack.controller.config.files import Configuration, import_file
 from simrack.controller.config.rows import EMPTY
+from simrack.controller.config.samples import CallSamples
+from simrack.controller.config.taking import guard_limits, prepared, trace_mode
 from simrack.controller.fleet.history import recent_keys, usage_from_records
 from simrack.controller.fleet.link import FleetLink, will
 from simrack.controller.fleet.state import Fleet
@@ -187,6 +191,7 @@ class _Rooms:
         self._keeper = Keeper(store, self._audit, boot, owner.parts.acts_every_s)
         self._actors = Actors(self._audit.account, self._clock)
         self._routing = Routing(EMPTY)
+        self._samples = CallSamples(self._settings.database)
         self._left: tuple[LeftCall, ...] = ()
         self._tapes = Tapes(self._clock)
         listen = parse_address(self._settings.sip.listen)
@@ -210,6 +215,8 @@ class _Rooms:
         self._config = self._make_config_desk()
         listeners = Commander(self._bus, "listening", self._clock, self._ids)
         self._listening = Listening(self._desk, lambda: self._routing.table, listeners)
+        self._zones: tuple[ZoneInfo, ...] = ()  # kept: the call path must not touch the disk
+        self._config = self._make_config_desk()
         self._commands = CommandDesk(
             self._bus,
             self._clock,
@@ -223,8 +230,18 @@ class _Rooms:
         )
         self._bus.on_connect(self._board.publish)
 
+    def _make_config_desk(self) -> ConfigDesk:
+        return ConfigDesk(
+            Surroundings(
+                store=self._store, reader=self._configuration.reader, clock=self._clock, realm=self._settings.sip.realm,
+                find=self._actors.find, current=lambda: self._routing.table, force=self._force, fleet=self._fleet.view,
+                sample=self._samples.recent,
+            )
+        )  # fmt: skip
+
     async def serve(self, stack: AsyncExitStack, ready: Callable[[dict[str, Any]], None]) -> None:
         """Run all parts until the owner stops."""
+        stack.callback(self._samples.close)
         stack.callback(self._audit.close)
         parts = asyncio.TaskGroup()
         async with parts:
@@ -337,28 +354,35 @@ class _Rooms:
         try:
             table = await self._load_config("start")
         except UserError as error:
-            table = await asyncio.to_thread(self._table_in_force)
+            table = await asyncio.to_thread(self._configuration.in_force)
             if table is EMPTY:
                 raise
             log.error("the routing file was rejected; the version before stays", error=str(error))
             self._board.set("config-rejected", active=True, detail=str(error))
         else:
             self._board.set("config-rejected", active=False)
-        self._routing.swap(table)
+        await self._force(table)
+
+    async def _force(self, table: RoutingTable) -> None:
+        """Put a table in force: routing, the door's limits; boxes and pages are told its version."""
+        channels = self._fleet.view(self._clock.utc()).channels
+        self._zones, seats = await asyncio.to_thread(prepared, table, channels)
+        self._routing.swap(table, seats)
+        self._desk.guard.take(guard_limits(self._settings.sip, table.options))
+        self._traces.mode = trace_mode(self._settings.trace, table.options)
+        await self._link.config_changed(table.version)
 
     async def _load_config(self, actor: str) -> RoutingTable:
         """Import the routing file if it changed, and compile what is in force. Raises `UserError`."""
         path = self._settings.import_
         if path is not None:
             realm = self._settings.sip.realm
-            await import_file(path, self._store, self._configuration, realm=realm, actor=actor)
-        return await asyncio.to_thread(self._table_in_force)
-
-    def _table_in_force(self) -> RoutingTable:
-        table = self._configuration.in_force()
-        # Zone files are read here, in a thread, and kept: the call path must not touch the disk.
-        self._zones = tuple(site.zone for site in table.sites.values())
-        return table
+            if self._routing.table is EMPTY:
+                # What people have changed is judged against what runs.
+                self._routing.swap(await asyncio.to_thread(self._configuration.in_force))
+            put = self._config.put
+            await import_file(path, self._store, self._configuration, realm=realm, actor=actor, put=put)
+        return await asyncio.to_thread(self._configuration.in_force)
 
     def _sip_stack(self) -> LastingStack:
         return self._owner.parts.make_stack(
@@ -387,13 +411,7 @@ class _Rooms:
 
     def _make_desk(self, boot: str) -> Desk:
         sip = self._settings.sip
-        limits = GuardLimits(
-            calls_per_second=sip.calls_per_second,
-            setup_per_sender=sip.setup_per_sender,
-            failures=sip.failures,
-            failures_within_s=sip.failures_within_s,
-            ban_s=sip.ban_hours * 3600,
-        )
+        limits = guard_limits(sip, self._routing.table.options)
         services = Services(
             clock=self._clock,
             ids=self._ids,
@@ -436,6 +454,7 @@ class _Rooms:
         return {
             "hang-up": self._hang_up,
             "hang-up-group": self._hang_up_group,
+            **self._config.actions(),
             "reload-config": self._reload,
             "explain": self._explain,
             "banned": self._banned,
@@ -459,15 +478,15 @@ class _Rooms:
         return {"ended": len(ended), "over": len(calls) - len(ended)}
 
     async def _reload(self, _args: Args, actor: str) -> dict[str, Any]:
-        before = self._routing.version
-        try:
-            table = await self._load_config(actor)
-        except UserError as error:
-            self._board.set("config-rejected", active=True, detail=str(error))
-            raise
-        self._board.set("config-rejected", active=False)
-        self._routing.swap(table)
-        await self._link.config_changed(table.version)
+        async with self._config.lock:
+            before = self._routing.version
+            try:
+                table = await self._load_config(actor)
+            except UserError as error:
+                self._board.set("config-rejected", active=True, detail=str(error))
+                raise
+            self._board.set("config-rejected", active=False)
+            await self._force(table)
         return {"version": table.version, "changed": table.version != before}
 
     async def _explain(self, args: Args, _actor: str) -> dict[str, Any]:

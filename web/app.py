@@ -112,6 +112,7 @@ def create_app(the_room: Room) -> OpenAPI:
         pages_records,
         pages_routing,
         pages_setting_up,
+        pages_settings,
         pages_trace,
     )
     from simrack.web.api import common

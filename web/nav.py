@@ -31,6 +31,7 @@ PAGES = (
     Page("l", "/logs", "Logs", "lines", "logs.see"),
     Page("t", "/settings", "Settings", "tool", "settings.see"),
     Page("i", "/audit", "Audit", "lock", "audit.see"),
+    Page("t", "/settings", "Settings", "tool", "settings.see"),
     Page("u", "/accounts", "Accounts", "people", "accounts.see"),
 )
 

@@ -29,9 +29,10 @@ from simrack.controller.config.models import Sender
 from simrack.controller.config.reading import ConfigReader, Stored, StoredPage, VersionRow
 from simrack.controller.config.whole import Judged, judge
 from simrack.controller.routing.table import RoutingTable
-from simrack.web.app import me, own, room
+from simrack.web.app import mask, me, own, room
 from simrack.wire import topics
 from simrack.wire.errors import CommandFailed
+from simrack.wire.messages import CommandReply
 from simrack.wire.rights import ENTRY_RIGHTS
 
 #: A version of 100,000 prefixes is copied in batches between the calls' own writes.
@@ -178,7 +179,7 @@ def _signed(conflicts: Sequence[Conflict]) -> tuple[Conflict, ...]:
 def impact(changes: Sequence[Change]) -> Impact | None:
     """Which senders, prefixes and recent calls would go elsewhere; None when the controller can't say now."""
     answer = _ask("config-check", {"changes": CHANGES.dump_python(tuple(changes), mode="json")}, IMPACT_TIMEOUT_S)
-    found = answer.get("impact") if not isinstance(answer, str) else None
+    found = answer.result.get("impact")
     return Impact.model_validate(found) if found is not None else None
 
 
@@ -188,27 +189,26 @@ def apply(changes: Sequence[Change], note: str = "") -> Applied:
     return _applied(_ask("entry-apply", args, APPLY_TIMEOUT_S))
 
 
-def activate(version: int, note: str = "") -> Applied:
-    """Put an earlier version in force again."""
-    return _applied(_ask("config-activate", {"version": version, "note": note}, APPLY_TIMEOUT_S))
+def activate(version: int, note: str = "", seen: int | None = None) -> Applied:
+    """Put an earlier version in force again, in place of `seen` and of no other."""
+    return _applied(_ask("config-activate", {"version": version, "note": note, "seen": seen}, APPLY_TIMEOUT_S))
 
 
-def _ask(action: str, args: dict[str, Any], timeout_s: float) -> dict[str, Any] | str:
-    """The controller's answer, or why there is none."""
+def _ask(action: str, args: dict[str, Any], timeout_s: float) -> CommandReply:
+    """The controller's answer, also when there is none."""
     try:
-        reply = room().live.command(topics.controller_command(), action, args, actor=me().actor, timeout_s=timeout_s)
+        return room().live.command(topics.controller_command(), action, args, actor=me().actor, timeout_s=timeout_s)
     except CommandFailed as failed:
-        return str(failed)
-    return reply.result if reply.ok else reply.error or "the controller refused it"
+        return CommandReply(id="", ok=False, error=str(failed))
 
 
-def _applied(answer: dict[str, Any] | str) -> Applied:
-    if isinstance(answer, str):
-        return Applied(error=answer)
+def _applied(answer: CommandReply) -> Applied:
+    told = answer.result
     return Applied(
-        version=answer.get("version"),
-        mistakes=tuple(Mistake.model_validate(one) for one in answer.get("mistakes", ())),
-        conflicts=_signed([Conflict.model_validate(one) for one in answer.get("conflicts", ())]),
+        version=told.get("version") if answer.ok else None,
+        mistakes=tuple(Mistake.model_validate(one) for one in told.get("mistakes", ())),
+        conflicts=_signed([Conflict.model_validate(one) for one in told.get("conflicts", ())]),
+        error="" if answer.ok else answer.error or "the controller refused it",
     )
 
 
@@ -220,6 +220,11 @@ def history(*, before: int | None = None, limit: int = 50) -> tuple[VersionRow, 
     return reader().history(before=before, limit=limit)
 
 
+def one_version(version: int) -> VersionRow | None:
+    """One version of the history."""
+    return reader().one_version(version)
+
+
 def version_changes(row: VersionRow) -> tuple[Difference, ...]:
     """What a version changed in the one it was made from; nothing is known of a file's."""
     if row.parent is None or not row.changes:
@@ -227,6 +232,12 @@ def version_changes(row: VersionRow) -> tuple[Difference, ...]:
     keys = keys_of(row.changes)
     before, after = reader().entries(keys, row.parent), reader().entries(keys, row.version)
     return tuple(difference(key, before[key], after[key]) for key in sorted(keys) if before[key] != after[key])
+
+
+def seen_changes(row: VersionRow) -> tuple[Difference, ...]:
+    """What a version changed, without kinds whose fields are kept from who is signed in."""
+    groups = {"sim": "iccid", "sender": "sender"}
+    return tuple(one for one in version_changes(row) if not mask().hides(groups.get(one.kind, "")))
 
 
 def options() -> tuple[OptionView, ...]:
