@@ -34,6 +34,11 @@ def answer(status: int, **said: object) -> Response:
     return Response(current_app.json.dumps(said), status, mimetype="application/json")
 
 
+def refused(why: NotHeard) -> Response:
+    """No error of the request: the page shows the reason, and the browser's console stays clean."""
+    return answer(200, error=str(why))
+
+
 def read_offer() -> str:
     """The browser's offer in the request's body; "" when there is none."""
     body = request.get_json(silent=True)
@@ -76,14 +81,14 @@ def listen(call: str) -> Response:
     try:
         session = ears().open(me().user_id, live.call, 2, _ended(room(), who()))
     except NotHeard as why:
-        return answer(409, error=str(why))
+        return refused(why)
     said, heard = session.addresses
     try:
         told = order(room(), LISTEN, {"call": call, "said": said, "heard": heard, "seconds": MOST_S}, me().actor)
         sdp = ears().connect(session, offer, source=str(told.get("source") or ""))
     except NotHeard as why:
         ears().close(session)
-        return answer(409, error=str(why))
+        return refused(why)
     room().accounts.note(who(), "listen", call, basis=told.get("basis", ""), session=session.id)
     return answer(200, session=session.id, sdp=sdp, basis=told.get("basis", ""))
 

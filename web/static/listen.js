@@ -86,7 +86,7 @@
     const answer = await post(card.dataset.offer, { sdp: here.localDescription.sdp, ...(card.fields ? card.fields() : {}) });
     const told = await answer.json().catch(() => ({}));
     if (here !== peer) return;
-    if (!answer.ok) { end(`Not possible: ${told.error || "sign in again and repeat"}.`, true); return; }
+    if (!answer.ok || told.error) { end(`Not possible: ${told.error || "sign in again and repeat"}.`, true); return; }
     session = told.session;
     card.basis = told.basis;
     stop.disabled = false;
