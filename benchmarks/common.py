@@ -54,6 +54,12 @@ TARGETS: Mapping[str, tuple[Target, ...]] = {
         Target("cpu_percent_of_core", "CPU of 32 calls' voice, of one core", "%", 100),
     ),
     "s4_routing": (Target("per_second", "decisions a second, 2,000 channels", "/s", 5000, at_least=True),),
+    "s8_fleet": (
+        Target("web_per_second", "changes a second taken in by the control room", "/s", 4950, at_least=True),
+        Target("controller_per_second", "changes a second taken in by the controller", "/s", 4950, at_least=True),
+        Target("page_p95_ms", "rack page meanwhile, 95th percentile", "ms", 200),
+        Target("controller_mb", "memory of the controller", "MB", 1000),
+    ),
     "s11_box": (
         Target("memory_mb", "memory of the box agent, 32 channels", "MB", 120),
         Target("cpu_percent", "CPU when idle, of one core", "%", 5),
