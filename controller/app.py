@@ -27,6 +27,7 @@ from simrack.controller.alarms.deliver import Secrets
 from simrack.controller.alarms.desk import AlarmDesk
 from simrack.controller.alarms.metrics import AlarmFigures
 from simrack.controller.alarms.thresholds import free_share
+from simrack.controller.alarms.traffic import Traffic
 from simrack.controller.alarms.watch import Watch
 from simrack.controller.audit.actors import Actors
 from simrack.controller.audit.gate import Gate
@@ -65,6 +66,7 @@ from simrack.controller.store import upkeep
 from simrack.controller.store.audit import AuditQueries
 from simrack.controller.store.migrate import Migrated, migrate
 from simrack.controller.store.queries import Queries
+from simrack.controller.store.retention import Retention
 from simrack.controller.store.writer import Writer
 from simrack.controller.tracing.export import send_trace
 from simrack.controller.tracing.keeper import TraceKeeper
@@ -190,9 +192,11 @@ class _Rooms:
         self._audit = AuditQueries(self._settings.database)
         self._keeper = Keeper(store, self._audit, boot, owner.parts.acts_every_s)
         self._actors = Actors(self._audit.account, self._clock)
+        self._retention = Retention(store, self._settings.database, self._clock, lambda: self._routing.table.options)
         self._routing = Routing(EMPTY)
         self._samples = CallSamples(self._settings.database)
         self._left: tuple[LeftCall, ...] = ()
+        self._traffic = Traffic()
         self._tapes = Tapes(self._clock)
         listen = parse_address(self._settings.sip.listen)
         self._traces = TraceKeeper(self._tapes, store, self._clock, listen, self._settings.trace.keep)
@@ -215,8 +219,6 @@ class _Rooms:
         self._config = self._make_config_desk()
         listeners = Commander(self._bus, "listening", self._clock, self._ids)
         self._listening = Listening(self._desk, lambda: self._routing.table, listeners)
-        self._zones: tuple[ZoneInfo, ...] = ()  # kept: the call path must not touch the disk
-        self._config = self._make_config_desk()
         self._commands = CommandDesk(
             self._bus,
             self._clock,
@@ -241,8 +243,9 @@ class _Rooms:
 
     async def serve(self, stack: AsyncExitStack, ready: Callable[[dict[str, Any]], None]) -> None:
         """Run all parts until the owner stops."""
-        stack.callback(self._samples.close)
         stack.callback(self._audit.close)
+        stack.callback(self._retention.close)
+        stack.callback(self._samples.close)
         parts = asyncio.TaskGroup()
         async with parts:
             tasks = [
@@ -259,6 +262,7 @@ class _Rooms:
                     self._bans.run(),
                     self._traces.run(),
                     self._keeper.run(),
+                    self._retention.run(),
                     upkeep.keep_up(self._store),
                     upkeep.watch(self._store, self._board),
                 )
@@ -337,6 +341,7 @@ class _Rooms:
         self._fleet.load_usage(await asyncio.to_thread(usage_from_records, url, now), now)
         await self._bans.load()
         await self._first_config()
+        self._alarm_desk.resume(alarms)
         self._link.config_version, self._link.software = self._routing.version, self._owner.software
 
     async def _take_stock(self, url: str, now: datetime) -> None:
@@ -423,6 +428,7 @@ class _Rooms:
             feed=self._feed,
             metrics=self._metrics,
             stamp_boot=boot,
+            traffic=self._traffic,
             limits=self._owner.limits,
             tracing=self._traces,
         )
@@ -432,7 +438,7 @@ class _Rooms:
     def _make_alarm_desk(self) -> AlarmDesk:
         given, free = self._settings.notices, self._owner.parts.free_disk
         desk = AlarmDesk(
-            self._board, self._fleet, self._desk.traffic, self._bus, self._clock, self._ids,
+            self._board, self._fleet, self._traffic, self._bus, self._clock, self._ids,
             Secrets(given.webhook_secret, given.smtp_password),
             None if free is None else lambda: free(self._settings.data),
         )  # fmt: skip

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import web_demo_audit
 import web_trace
 from sqlalchemy import insert
 from sqlalchemy.engine import Connection
@@ -104,6 +105,7 @@ def fill_database(url: str, clock: Clock, *, seed: int = 7, records: int = 1500)
         for name, call in HARD_CALLS.items():
             _hard_story(connection, clock.utc(), ids, name, call)
         _alarms(connection, clock.utc())
+        web_demo_audit.fill(connection, clock.utc(), TELLING_CALL)
         for message in messages(clock.utc(), seed=seed):
             if isinstance(message, LiveCall):
                 connection.execute(insert(t.open_call).values(**_open_call(message)))

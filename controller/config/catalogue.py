@@ -44,7 +44,7 @@ class Option:
         if self.choices:
             return ", ".join(self.choices)
         if self.least is not None and self.most is not None:
-            return f"{self.least:g} to {self.most:g}"
+            return f"{self.least:,.10g} to {self.most:,.10g}"
         return f"up to {self.longest} characters"
 
     def mistake(self, value: Value) -> str:
@@ -110,6 +110,32 @@ CATALOGUE: Mapping[str, Option] = _options(
         "config.keep_versions", "Old versions kept",
         "Versions of the configuration that can be put in force again; the oldest beyond this are removed at night.",
         100, NIGHTLY, "controller", "versions", 2, 10_000,
+    ),
+    Option(
+        "retention.records_days", "Call records kept",
+        "Older records are removed with their attempts and stories. Bills and the law may ask for years.",
+        1095, NIGHTLY, "controller", "days", 30, 36_500,
+    ),
+    Option(
+        "retention.stories_days", "Call stories kept",
+        "Explanation, ladder, the module's lines and voice figures of a call; its record stays.",
+        180, NIGHTLY, "controller", "days", 1, 36_500,
+    ),
+    Option(
+        "retention.traces_days", "SIP messages kept", "Messages of a call as they went over the wire.",
+        14, NIGHTLY, "controller", "days", 1, 3650,
+    ),
+    Option(
+        "retention.events_days", "Facts of boxes kept", "What boxes told, once it stands in the records.",
+        90, NIGHTLY, "controller", "days", 8, 3650,
+    ),
+    Option(
+        "retention.alarms_days", "Closed alarms kept", "Open alarms stay, however old.",
+        730, NIGHTLY, "controller", "days", 30, 36_500,
+    ),
+    Option(
+        "retention.hour", "Hour of the nightly run", "Data that is too old is removed within this hour, UTC.",
+        2, "at once", "controller", "h", 0, 23,
     ),
     Option(
         "alarms.disk_free_percent", "Least free disk",

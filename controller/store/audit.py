@@ -187,6 +187,12 @@ class AuditQueries(Reader):
         entries = tuple(_entry(row) for row in rows[:per_page])
         return AuditPage(entries, entries[-1].seq if len(rows) > per_page else 0)
 
+    def audit_entry(self, seq: int) -> Entry | None:
+        """One entry by its number; None when there is none."""
+        with self._read() as connection:
+            row = connection.execute(select(t.audit).where(t.audit.c.seq == seq)).first()
+        return _entry(row) if row is not None else None
+
     def audit_all(self, wanted: AuditFilter) -> Iterator[Entry]:
         """Every entry that matches, oldest first, read block by block."""
         last = 0

@@ -17,6 +17,7 @@ from simrack.controller.config.reading import ConfigReader
 from simrack.controller.models import Figures, Names, OpenCallRow
 from simrack.controller.store import tables as t
 from simrack.controller.store.alarms import AlarmQueries
+from simrack.controller.store.audit import AuditQueries
 from simrack.controller.store.records import AT_LOG, LADDER, SORTABLE, RecordQueries
 from simrack.controller.store.statistics import StatisticsQueries
 from simrack.controller.tracing.messages import Trace, unpack
@@ -28,8 +29,13 @@ HOUR = timedelta(hours=1)
 WEEK = timedelta(days=7)
 
 
-class Queries(RecordQueries, StatisticsQueries, AlarmQueries):
+class Queries(RecordQueries, StatisticsQueries, AlarmQueries, AuditQueries):
     """Read-only access to the centre's database: records, statistics and alarms have modules of their own."""
+
+    @property
+    def audit(self) -> AuditQueries:
+        """The audit log."""
+        return self
 
     @cached_property
     def config(self) -> ConfigReader:
@@ -75,6 +81,7 @@ class Queries(RecordQueries, StatisticsQueries, AlarmQueries):
             senders = _bodies(connection, "sender")
             plans = _bodies(connection, "plan")
             sites = _bodies(connection, "site")
+            operators = {name: body.get("operator", "") for name, body in _bodies(connection, "agreement")}
             sims = connection.execute(
                 select(t.config_sim.c.name, t.config_sim.c.plan).where(_in_force(t.config_sim.c.version))
             ).all()
@@ -83,6 +90,7 @@ class Queries(RecordQueries, StatisticsQueries, AlarmQueries):
             sim_plans={row.name: row.plan for row in sims},
             imsi_plans={prefix: name for name, body in plans for prefix in body.get("imsi_prefixes", ())},
             plan_owners={name: body.get("owner", "") for name, body in plans},
+            plan_operators={name: operators.get(body.get("agreement", ""), "") for name, body in plans},
         )  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 """The controller's one writer: what is written, as methods; `group.py` has the thread that does it."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import Any, Literal, Self
@@ -217,6 +217,10 @@ class Writer:
         """Make the months to come, where the database keeps records by month; returns how many were new."""
         today = self._clock.utc().date()
         return await self.group.do(lambda connection: partitions.make_ahead(connection, today))
+
+    async def remove(self, work: Callable[[Connection], int]) -> int:
+        """Remove what retention found, a few rows at a time; returns how many were there."""
+        return await self.group.do(work)
 
     async def probe(self) -> None:
         """Write something that changes nothing. Raises `StoreDown` when nothing can be written."""

@@ -47,6 +47,10 @@ PAGES |= {
     "settings-choice": "/settings/options/trace.keep", "settings-text": "/settings/options/notices.webhook",
     "settings-versions": "/settings/versions", "settings-version": "/settings/versions/41",
 }  # fmt: skip
+PAGES |= {
+    "audit": "/audit", "audit-none": "/audit?actor=nobody", "audit-wrong": "/audit?since=never&after=x", "audit-entry": "/audit/12",
+    "audit-check": "/audit/check",
+}  # fmt: skip
 EMPTY = (
     "rack", "calls", "gateways", "records", "alarms", "conf-sims", "conf-plans", "conf-senders", "conf-agreements", "conf-routing",
     "conf-explain", "conf-tests", "conf-drafts",

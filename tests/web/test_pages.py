@@ -10,6 +10,7 @@ from web_demo import TELLING_CALL, messages
 from web_helpers import Hands, Stand, stand, text_of
 
 from simrack.controller.config.reading import ConfigReader
+from simrack.controller.figures import Counts, Peak, Statistics
 from simrack.controller.models import (
     AlarmRow,
     Figures,
@@ -23,6 +24,7 @@ from simrack.controller.models import (
 from simrack.controller.store.audit import AuditQueries
 from simrack.controller.store.errors import StoreDown
 from simrack.controller.store.queries import Queries
+from simrack.controller.store.statistics import Question
 from simrack.wire.errors import CommandFailed
 from simrack.wire.messages import CommandReply
 
@@ -53,6 +55,18 @@ class Switch:
 
     def story(self, call: str, own: Own = EVERYTHING) -> Story | None:
         return self._ask().story(call, own)
+
+    def groups(self, asked: Question, own: Own = EVERYTHING) -> Statistics:
+        return self._ask().groups(asked, own)
+
+    def times(self, asked: Question, own: Own = EVERYTHING, *, minutes: bool = False) -> dict[datetime, Counts]:
+        return self._ask().times(asked, own, minutes=minutes)
+
+    def peaks(self, wanted: RecordFilter, own: Own = EVERYTHING) -> Peak | None:
+        return self._ask().peaks(wanted, own)
+
+    def causes(self, wanted: RecordFilter, own: Own = EVERYTHING) -> list[tuple[str, str, int, int, int]]:
+        return self._ask().causes(wanted, own)
 
     def open_calls(self) -> tuple[OpenCallRow, ...]:
         return self._ask().open_calls()

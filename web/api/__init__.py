@@ -8,6 +8,7 @@ from simrack.web.api import (
     accounts,
     alarms,
     analyse,
+    audit,
     configuration,
     gateways,
     logs,
@@ -17,4 +18,4 @@ from simrack.web.api import (
     trace,
 )
 
-PARTS = (rack, gateways, records, statistics, alarms, analyse, logs, trace, configuration, accounts)
+PARTS = (rack, gateways, records, statistics, alarms, analyse, audit, logs, trace, configuration, accounts)
