@@ -41,9 +41,10 @@ _ESC = b"\x1b"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Information lines of a command that ended with OK, which was read at `at` (monotonic, in s)."""
+    """Information lines of a command that was sent at `sent` and whose OK was read at `at` (monotonic, in s)."""
 
     lines: tuple[Line, ...]
+    sent: float = 0.0
     at: float = 0.0
 
     @property
@@ -62,6 +63,7 @@ class _Flight:
     done: "asyncio.Future[Final]"
     prompted: "asyncio.Future[None]"
     lines: list[Line] = field(default_factory=list)
+    sent: float = 0.0
     ended: float = 0.0
 
 
@@ -128,6 +130,8 @@ class Chat:
         self.on_lost: Callable[[str], None] | None = None
         #: When the module last ended a command (Clock.monotonic).
         self.heard_at = clock.monotonic()
+        #: The newest command and when it was sent (monotonic, in s).
+        self.last: tuple[str, float] = "", 0.0
         self.resyncs = self.resyncs_failed = self.timeouts = 0
         self._framer = Framer()
         self._turns = Turns()
@@ -222,6 +226,7 @@ class Chat:
             async with asyncio.timeout(command.timeout_s):
                 self._out = True
                 self._send(command.text)
+                flight.sent = self.last[1]
                 if command.body:
                     await self._send_body(flight)
                 final = await flight.done
@@ -235,7 +240,7 @@ class Chat:
                 flight.done.exception()  # taken note of, also where the time-out came first
         if not final.ok:
             raise AtRefused(masked(command.text), final)
-        return Answer(tuple(flight.lines), flight.ended)
+        return Answer(tuple(flight.lines), flight.sent, flight.ended)
 
     async def _send_body(self, flight: _Flight) -> None:
         await asyncio.wait((flight.prompted, flight.done), return_when=asyncio.FIRST_COMPLETED)
@@ -283,6 +288,7 @@ class Chat:
     def _send(self, text: str) -> None:
         self._trace(">", text)
         self._stream.write(text.encode("latin-1") + b"\r")
+        self.last = text, self._clock.monotonic()
 
     def _received(self, data: bytes) -> None:
         for token in self._framer.feed(data):

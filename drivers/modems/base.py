@@ -189,7 +189,7 @@ class ModemDriver(ABC):
     async def hang_up(self, cause: int = 16) -> float:
         """End every call; on-hook afterwards whatever the stage. Idempotent.
 
-        Returns when the call was over, on the monotonic clock in s: when the module took the command, not when the
+        Returns when the call was over, on the monotonic clock in s: between the order and the module's OK, not when the
         driver had made sure of it.
         """
 

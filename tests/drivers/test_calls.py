@@ -365,15 +365,22 @@ async def test_audio_goes_on_once_and_off(bench: Begin) -> None:
     assert sent == ['AT+QGPSCFG="outport","none"', "AT+QPCMV=1,0", "AT+QPCMV=0"]
 
 
-async def test_release_is_when_the_module_took_the_command(bench: Begin) -> None:
-    """Else the question by which the driver makes sure of it would be billed as talk time."""
+async def test_release_lies_between_the_order_and_the_modules_word(bench: Begin) -> None:
+    """Else the question by which the driver makes sure of it, or a module that answers late, would be billed as talk time."""
     module = await bench("ec25_hang_up_checked")
+    now = asyncio.get_running_loop().time
     await module.driver.dial(NUMBER)
     await module.progress(DIALLING, ALERTING)
     asked = len(module.module.matching("AT+CLCC"))
+    ordered = now()
     hanging_up = asyncio.create_task(module.driver.hang_up())
+    await module.module.received("AT+QHUP=*")
+    module.module.go("taken")
     await module.module.received("AT+CLCC", asked + 1)
-    taken = asyncio.get_running_loop().time()
+    taken = now()
     module.module.go("list")
-    assert await hanging_up <= taken
-    assert (await module.progress(RELEASED)).at <= taken
+    middle = (ordered + taken) / 2
+    assert ordered <= await hanging_up <= taken
+    released = (await module.progress(RELEASED)).at
+    assert ordered <= released <= taken
+    assert abs(released - middle) <= (taken - ordered) / 2

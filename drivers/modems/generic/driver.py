@@ -36,6 +36,9 @@ from simrack.wire.ports import Clock
 DIAL_GRACE_S = 1.0
 # After a hang-up command: until the call must be gone from +CLCC before the next one is tried. Networks were
 # seen to take 1 s for the release of an alerting call.
+# The module ended the call between the order and its OK, which a busy module or a busy box makes late: the middle of both is
+# nearest, but of a module that takes long to hear nobody knows more than its OK. Half of what a record may be off.
+MOST_LATE_S = 0.05
 ON_HOOK_S = 3.0
 ON_HOOK_POLL_S = 0.2
 # A dial that was given up may still come to life; it is looked for once more after this.
@@ -57,6 +60,11 @@ _SETTING_UP = (Progress.DIALLING, Progress.ALERTING)
 # At once by the manual; a caller hears nothing while a module that hangs in the call is not noticed.
 CLCC_WATCH_S = 2.0
 CLCC = AtCommand("AT+CLCC", ("+CLCC:",))
+
+
+def _worked(sent: float, at: float) -> float:
+    """When an order that was sent at `sent` worked, whose OK was read at `at`."""
+    return at - min((at - sent) / 2, MOST_LATE_S)
 
 
 class GenericDriver(ServedDriver):
@@ -86,6 +94,7 @@ class GenericDriver(ServedDriver):
         self.view = CallView()
         self._hint = 0
         self._hanging: int | None = None
+        self._orders: frozenset[str] = frozenset()  # by which it is hung up
         self._releasing = False
         self._held_back: list[CallProgress] = []
         self._call_up = asyncio.Event()
@@ -280,9 +289,11 @@ class GenericDriver(ServedDriver):
                 self._chat.abandon()
 
     async def _climb_down(self, cause: int) -> float:
-        for command in self._hang_up_commands(cause):
+        commands = self._hang_up_commands(cause)
+        self._orders = frozenset(command.text for command in commands)
+        for command in commands:
             answer = await self._try(command, Priority.URGENT)
-            since = answer.at if answer is not None else self._clock.monotonic()
+            since = _worked(answer.sent, answer.at) if answer is not None else self._clock.monotonic()
             ended = await self._on_hook(since, ON_HOOK_S if answer is not None else 0.0)
             if ended is not None:
                 return ended
@@ -295,7 +306,7 @@ class GenericDriver(ServedDriver):
     async def _on_hook(self, since: float, within_s: float) -> float | None:
         """Since when the module has no call; None when it still has one after `within_s`.
 
-        `since`, the command's OK, when the first look finds none: asking took its time too, which is none of the talk.
+        `since`, when the command worked, if the first look finds none: asking took its time too, which is none of the talk.
         """
         deadline = self._clock.monotonic() + within_s
         while True:
@@ -368,6 +379,8 @@ class GenericDriver(ServedDriver):
         self._call_up.clear()
         self._network_due.set()
         if self._hanging is not None:
+            order, sent = self._chat.last
+            at = _worked(sent, at) if order in self._orders else at
             self._progress(CallProgress(Progress.RELEASED, number, self._hanging, at=at))
             return
         self._releasing = True
