@@ -310,6 +310,7 @@ class Names:
     sim_plans: dict[str, str] = field(default_factory=dict)  # ICCID -> plan
     imsi_plans: dict[str, str] = field(default_factory=dict)  # IMSI prefix -> plan; the longest wins
     plan_owners: dict[str, str] = field(default_factory=dict)  # plan -> its owner, "" of the rack's own
+    plan_operators: dict[str, str] = field(default_factory=dict)  # plan -> operator of its agreement
 
     def plan_of(self, iccid: str, imsi: str) -> str:
         """The plan of a SIM by its card, else by the longest IMSI prefix; "" when none has it."""

@@ -16,12 +16,12 @@ def test_document_is_openapi_3_1_and_names_every_path(demo: Stand) -> None:
     document = demo.browser().get("/openapi.json").json
     assert document is not None
     assert document["openapi"].startswith("3.1")
-    assert set(document["paths"]) == {
-        "/api/v1/rack", "/api/v1/calls", "/api/v1/records", "/api/v1/records/{call}", "/api/v1/alarms"
-    }  # fmt: skip
     assert document["components"]["securitySchemes"]["bearer"]["scheme"] == "bearer"
-    for path in document["paths"].values():
-        assert "$ref" in json.dumps(path["get"]["responses"]["200"])
+    for path in (
+        "/api/v1/rack", "/api/v1/calls", "/api/v1/records", "/api/v1/records/{call}", "/api/v1/alarms",
+        "/api/v1/statistics", "/api/v1/causes",
+    ):  # fmt: skip
+        assert "$ref" in json.dumps(document["paths"][path]["get"]["responses"]["200"])
 
 
 @pytest.mark.stack
@@ -67,7 +67,7 @@ def test_story_and_alarms(demo: Stand) -> None:
 
 
 @pytest.mark.stack
-@pytest.mark.parametrize("query", ["cause=900", "since=never", "page=0", "outcome=lost", "nonsense=1", "per_page=100000"])
+@pytest.mark.parametrize("query", ["cause=900", "since=never", "per_page=0", "outcome=lost", "nonsense=1", "per_page=100000"])
 def test_wrong_queries_are_named(demo: Stand, query: str) -> None:
     """A script would get everything because of a typing mistake."""
     answer = demo.signed_in().get(f"/api/v1/records?{query}")
@@ -80,7 +80,7 @@ def test_errors_are_problems_in_json(demo: Stand, monkeypatch: pytest.MonkeyPatc
     """A script would get a page for people."""
     browser = demo.signed_in()
 
-    def gone(_: object) -> None:
+    def gone(*_: object) -> None:
         raise StoreDown("gone")
 
     monkeypatch.setattr(demo.room.desk.queries, "records", gone)

@@ -1,0 +1,278 @@
+"""S9: a filtered page of records and a grouped day, on ten million records, on SQLite and PostgreSQL.
+
+Measured is what a browser waits for: the control room's own answer, from the request to the last octet, drawn and all, in
+this process. Reference: the bare SQL that a person would write for the same rows, on the same database in the same run.
+The figures of the grouped days are compared with the generator's own book. `--tenth` says how both grow.
+"""
+
+import argparse
+import random
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import records_book
+from common import Figure, keep, percentile, spread
+from production_parts import Postgres
+from records_book import Book
+from sqlalchemy import create_engine, text
+from sqlalchemy.engine import Engine
+from web_helpers import Browser, Hands, stand
+
+from simrack.controller.figures import NAMES
+from simrack.controller.models import RecordFilter
+from simrack.controller.store.migrate import migrate
+from simrack.controller.store.rights import OWNER, WEB
+from simrack.controller.store.statistics import Question
+from simrack.wire.ports import SystemClock
+
+DAYS = 90
+LOOKED = 30_000
+FIELDS = ("sender", "plan", "box", "cause")
+NEWEST = "ORDER BY started DESC, id DESC LIMIT 51"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One page, and the statement that a person would write for its rows; a kind without one has no reference."""
+
+    kind: str
+    path: str
+    sql: str
+    values: dict[str, Any]
+
+
+def pages(book: Book, until: datetime, count: int, draw: random.Random) -> Iterator[Asked]:
+    """The filters that people use, with other values each time; time is as the database keeps it."""
+    for _ in range(count):
+        sender, box, plan = f"sender-{draw.randrange(20):02d}", f"box-{draw.randrange(60):02d}", f"plan-{draw.randrange(8)}"
+        number, _call = draw.choice(book.numbers)
+        day = until - timedelta(days=draw.randint(1, DAYS - 1))
+        span = {"since": day.isoformat(), "until": (day + timedelta(days=1)).isoformat()}
+        yield _page("newest", {}, "TRUE", {})
+        yield _page("sender", {"sender": sender}, "sender = :sender", {"sender": sender})
+        yield _page("sender, day", {"sender": sender, **span}, "sender = :sender AND started >= :since AND started < :until", {"sender": sender, **span})
+        yield _page("plan, outcome", {"plan": plan, "outcome": "failed"}, "plan = :plan AND outcome = 'failed'", {"plan": plan})
+        yield _page("box, cause", {"box": box, "cause": "17"}, "box = :box AND cause = 17", {"box": box})
+        yield _page("outcome, day", {"outcome": "refused", **span}, "outcome = 'refused' AND started >= :since AND started < :until", span)
+        yield _page("whole number", {"text": number}, "(called = :number OR calling = :number)", {"number": number})
+        yield _page("SIM", {"iccid": draw.choice(book.cards)}, "iccid = :iccid", {"iccid": draw.choice(book.cards)})
+        yield _page("part of a number", {"text": number[-6:]}, f"{_RECENT} AND (called LIKE :part OR calling LIKE :part)", {"part": f"%{number[-6:]}%"})
+        yield _page("seldom cause", {"cause": "65"}, f"{_RECENT} AND cause = 65", {})
+        yield Asked(
+            "longest of a day", f"/records?{urlencode({**span, 'sort': '-talk_network_ms'})}",
+            "SELECT * FROM cdr WHERE started >= :since AND started < :until ORDER BY talk_network_ms DESC, id DESC LIMIT 51", span,
+        )  # fmt: skip
+
+
+_RECENT = f"started >= coalesce((SELECT started FROM cdr ORDER BY started DESC LIMIT 1 OFFSET {LOOKED}), '1970-01-01')"
+
+
+def _page(kind: str, filters: dict[str, str], where: str, values: dict[str, Any]) -> Asked:
+    return Asked(kind, f"/records?{urlencode(filters)}", f"SELECT * FROM cdr WHERE {where} {NEWEST}", values)
+
+
+def days(until: datetime, count: int, draw: random.Random) -> Iterator[Asked]:
+    """A day grouped by a field, with the same day a week before; the statement counts both."""
+    for place in range(count):
+        day = until - timedelta(days=draw.randint(1, DAYS - 9))
+        by = FIELDS[place % len(FIELDS)]
+        sums = (
+            "count(*), count(*) FILTER (WHERE outcome <> 'refused'), count(*) FILTER (WHERE outcome = 'answered'), "
+            "sum(talk_network_ms), sum(setup_ms), count(*) FILTER (WHERE setup_ms > 0)"
+        )
+        yield Asked(
+            f"day by {by}", f"/statistics?{urlencode({'by': by, 'since': day.isoformat(), 'until': (day + timedelta(days=1)).isoformat()})}",
+            f"SELECT {by}, {sums} FROM cdr WHERE started >= :since AND started < :until GROUP BY {by}",
+            {"since": day.isoformat(), "until": (day + timedelta(days=1)).isoformat()},
+        )  # fmt: skip
+
+
+# --- measuring ----------------------------------------------------------------------------------------------------
+
+
+def ask(browser: Browser, asked: Asked) -> float:
+    """Milliseconds of one page."""
+    began = time.perf_counter()
+    answer = browser.get(asked.path)
+    took = (time.perf_counter() - began) * 1000
+    assert answer.status_code == 200, (asked.path, answer.text[:300])
+    return took
+
+
+def by_hand(engine: Engine, asked: Asked) -> float:
+    """Milliseconds of the bare statement."""
+    values = {name: _as_stored(engine, name, value) for name, value in asked.values.items()}
+    with engine.connect() as connection:
+        began = time.perf_counter()
+        connection.execute(text(asked.sql), values).all()
+        return (time.perf_counter() - began) * 1000
+
+
+def _as_stored(engine: Engine, name: str, value: Any) -> Any:
+    if name not in ("since", "until"):
+        return value
+    moment = datetime.fromisoformat(value)
+    return moment if engine.dialect.name == "postgresql" else f"{moment.replace(tzinfo=None):%Y-%m-%d %H:%M:%S.%f}"
+
+
+def measure(name: str, url: str, book: Book, until: datetime, samples: int) -> dict[str, list[tuple[str, float, float]]]:
+    """(kind, page in ms, by hand in ms) of each page and each grouped day."""
+    draw = random.Random(4)
+    room = stand(url, clock=Hands(until))
+    engine = create_engine(url)
+    try:
+        browser = room.signed_in()
+        _judge(room.room.desk.queries, book, until)
+        found: dict[str, list[tuple[str, float, float]]] = {}
+        for what, asked in (("page", list(pages(book, until, samples, draw))), ("day", list(days(until, samples, draw)))):
+            for one in asked[:11]:
+                ask(browser, one)  # templates are compiled once
+            # Alternating who is first, so that neither finds the pages of the disk warm by the other more often.
+            found[what] = [_both(browser, engine, one, place % 2 == 0) for place, one in enumerate(asked)]
+        for what, taken in found.items():
+            _say(name, what, taken)
+        return found
+    finally:
+        engine.dispose()
+        room.close()
+
+
+def _both(browser: Browser, engine: Engine, asked: Asked, first: bool) -> tuple[str, float, float]:
+    if first:
+        took = ask(browser, asked)
+        return asked.kind, took, by_hand(engine, asked)
+    hand = by_hand(engine, asked)
+    return asked.kind, ask(browser, asked), hand
+
+
+def _say(name: str, what: str, taken: list[tuple[str, float, float]]) -> None:
+    for kind in dict.fromkeys(kind for kind, _, _ in taken):
+        page = [value for k, value, _ in taken if k == kind]
+        hand = [value for k, _, value in taken if k == kind]
+        print(
+            f"{name:10} {what:4} {kind:18} p50 {statistics.median(page):7.1f} p95 {percentile(page, 0.95):7.1f} ms, "
+            f"by hand p50 {statistics.median(hand):7.1f} p95 {percentile(hand, 0.95):7.1f} ms", file=sys.stderr,
+        )  # fmt: skip
+
+
+def _judge(queries: Any, book: Book, until: datetime) -> None:
+    """The product's figures are the book's."""
+    for day in sorted(book.days):
+        since = datetime.fromisoformat(day).replace(tzinfo=UTC)
+        wanted = RecordFilter(since=since, until=since + timedelta(days=1))
+        for by in FIELDS:
+            found = queries.groups(Question(wanted, by, records_book.ASR_B_S)).groups
+            told = {key[2]: counts for key, counts in book.counts.items() if key[:2] == (day, by)}
+            assert {key: [getattr(counts, name) for name in NAMES] for key, counts in found.items()} == {
+                key: [counts[name] for name in NAMES] for key, counts in told.items()
+            }, f"{day} by {by} differs from the book"
+    number, call = book.numbers[len(book.numbers) // 2]
+    assert any(row.call == call for row in queries.records(RecordFilter(text=number)).rows), "a call is not found by its number"
+
+
+# --- databases ------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def sqlite(count: int, until: datetime, folder: Path) -> Iterator[tuple[str, Book]]:
+    path = folder / f"s9-{count}.db"
+    migrate(f"sqlite:///{path}", SystemClock())
+    book = new_book(until)
+    _timed("SQLite", count, lambda: records_book.fill_sqlite(path, count, until, DAYS, book))
+    try:
+        yield f"sqlite:///{path}", book
+    finally:
+        for each in folder.glob(f"{path.name}*"):
+            each.unlink()
+
+
+@contextmanager
+def postgres(count: int, until: datetime, folder: Path) -> Iterator[tuple[str, Book]]:
+    server = Postgres()
+    try:
+        name, book = server.database(), new_book(until)
+        _timed("PostgreSQL", count, lambda: records_book.fill_postgres(server.plain(name, OWNER), count, until, DAYS, book))
+        yield server.url(name, WEB), book
+    finally:
+        server.close()
+
+
+def new_book(until: datetime) -> Book:
+    return Book(frozenset(f"{until - timedelta(days=back):%Y-%m-%d}" for back in (1, 8, 40)))
+
+
+def _timed(name: str, count: int, work: Callable[[], None]) -> None:
+    began = time.perf_counter()
+    work()
+    took = time.perf_counter() - began
+    print(f"{name}: {count:,} records put in within {took:.0f} s ({count / took:,.0f} a second, with indexes)", file=sys.stderr)
+
+
+STORES = {"sqlite": sqlite, "postgresql": postgres}
+
+
+def main() -> None:
+    """Measure and keep the figure."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--records", type=int, default=10_000_000)
+    parser.add_argument("--samples", type=int, default=20, help="of each kind of page")
+    parser.add_argument("--tenth", action="store_true", help="also on a tenth of the records, for the growth")
+    parser.add_argument("--only", choices=STORES)
+    parser.add_argument("--folder", help="where the databases are kept meanwhile (12 GB for ten million)")
+    parser.add_argument("--trial", action="store_true", help="keep no figure")
+    args = parser.parse_args()
+    until = records_book.midnight(datetime.now(UTC))
+    sizes = [args.records // 10, args.records] if args.tenth else [args.records]
+    folder = Path(tempfile.mkdtemp(prefix="simrack-s9-", dir=args.folder))
+    measured: dict[tuple[str, int], dict[str, list[tuple[str, float, float]]]] = {}
+    try:
+        for name in [args.only] if args.only else list(STORES):
+            for size in sizes:
+                with STORES[name](size, until, folder) as (url, book):
+                    measured[name, size] = measure(name, url, book, until, args.samples)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    figure = result(measured, args.records, sizes)
+    if not args.trial:
+        keep(figure)
+    else:
+        print(figure)
+
+
+def result(measured: dict[tuple[str, int], dict[str, list[tuple[str, float, float]]]], records: int, sizes: list[int]) -> Figure:
+    """The figure of all that was measured."""
+    figure: dict[str, float] = {"records": records}
+    reference: dict[str, float] = {}
+    whole = {name: found for (name, size), found in measured.items() if size == records}
+    for what, key in (("page", "page_p95_ms"), ("day", "day_p95_ms")):
+        for name, found in whole.items():
+            figure[f"{key}_{name}"] = round(percentile([row[1] for row in found[what]], 0.95), 1)
+            reference[f"{key}_{name}"] = round(percentile([row[2] for row in found[what]], 0.95), 1)
+            if len(sizes) > 1:
+                small = percentile([row[1] for row in measured[name, sizes[0]][what]], 0.95)
+                figure[f"{what}_growth_x10_{name}"] = round(figure[f"{key}_{name}"] / small, 2)
+        figure[key] = max(value for name, value in figure.items() if name.startswith(f"{key}_"))
+    taken = [row for found in whole.values() for row in found["page"]]
+    days_taken = [row for found in whole.values() for row in found["day"]]
+    return Figure(
+        id="s9_records", what=f"a filtered page of records and a grouped day, {records:,} records of {DAYS} days", unit="ms",
+        figure=figure, reference=reference, reference_what="the bare SQL by hand for the same rows",
+        ratio=round(statistics.median(row[1] for row in days_taken) / statistics.median(row[2] for row in days_taken), 2),
+        limited_by="a page: drawing fifty rows, and looking one by one at 30,000 records where no index answers; a day: "
+        "one pass over its records for the table, one for the charts, both again for a week ago, and one for the peak",
+        samples=len(taken) + len(days_taken), spread=spread([row[1] for row in taken]),
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
