@@ -36,6 +36,7 @@ from simrack.sip.legs import IncomingLeg
 from simrack.sip.ports import Address, CallStack
 from simrack.sip.stack import Admission, SipStack
 from simrack.wire.causes import Cause
+from simrack.wire.logship import LogShip
 from simrack.wire.messages import DrainInfo, FaultPart
 from simrack.wire.metrics import MetricsPage
 from simrack.wire.mqtt import Bus
@@ -96,6 +97,8 @@ class Box:
     locate: Locator = locate
     hands: Hands = field(default_factory=NoHands)
     host: Host = nothing_known
+    #: Sends log lines to the control room; none where they are nobody's (a simulation, tests).
+    ship: Callable[[str, str, Bus, Clock], LogShip] | None = None
     watch_plugs: Callable[[Callable[[], None]], Watcher] = HotPlug
     modules: dict[int, Module] = field(default_factory=dict)
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
@@ -190,7 +193,9 @@ class Box:
             await uplink.put(FaultPart(channel=0, reason=f"corrupt file set aside as {outbox.set_aside}"))
         async with self._metrics(figures) as page, asyncio.TaskGroup() as group:
             self._group = group
+            ship = self.ship(f"box-{box}", outbox.boot, bus, self.clock).run if self.ship is not None else None
             services = (
+                *((ship,) if ship is not None else ()),
                 bus.run, uplink.run, journal.run, drains.run, consoles.run, self._watch_alone, self.watch_plugs(self._plugged).run,
                 *self.background,
             )  # fmt: skip

@@ -56,6 +56,7 @@ async def _serve(
     from simrack.gateway.agent import Box
     from simrack.gateway.hands import site_hands
     from simrack.gateway.host import linux_host
+    from simrack.wire.logship import LogShip
     from simrack.wire.mqtt import MqttBus
 
     if not settings.module:
@@ -72,6 +73,7 @@ async def _serve(
         software=software,
         hands=site_hands(settings.board),
         host=linux_host(settings.data),
+        ship=LogShip,
     )
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, agent.stop)

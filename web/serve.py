@@ -3,6 +3,7 @@
 import json
 import signal
 import sys
+from concurrent.futures import Future
 from types import FrameType
 
 import structlog
@@ -18,17 +19,23 @@ from simrack.web.desk import Desk
 from simrack.web.draw import Drawer
 from simrack.web.feed import Feed
 from simrack.web.live import Live
+from simrack.web.metrics import WebMetrics, count_requests, page_service
 from simrack.web.rack import RackModel
 from simrack.web.settings import WebSettings
 from simrack.web.text import Times
 from simrack.wire.errors import UserError
+from simrack.wire.logship import LogShip
+from simrack.wire.metrics import MetricsPage
 from simrack.wire.mqtt import MqttBus
 from simrack.wire.ports import Clock, Ids, SystemClock, SystemIds
+from simrack.wire.sections import parse_address
 
 log = structlog.get_logger(__name__)
 
 # Kept-alive connections of browsers beside the streams; more are closed at once by the kernel's queue.
 CONNECTIONS = 2000
+# aiohttp is imported meanwhile, on a machine that is busy starting everything else.
+METRICS_WITHIN_S = 20.0
 
 
 def accounts_of(settings: WebSettings, clock: Clock | None = None, ids: Ids | None = None) -> Accounts:
@@ -82,9 +89,12 @@ def serve(settings: WebSettings) -> None:
         raise UserError(
             f"can't listen on {settings.listen}: {error.strerror}", "listen", "Choose a free port, or end what uses it."
         ) from error
+    live.services.append(lambda bus: LogShip("web", ids.token(4), bus, clock).run())
+    page = _metrics(settings, app, live, clock)
     live.start()
+    metrics = page.result(METRICS_WITHIN_S) if page is not None else ""
     signal.signal(signal.SIGTERM, _stop)
-    _announce(settings, accounts, server.effective_port)
+    _announce(settings, accounts, server.effective_port, metrics)
     try:
         server.run()
     except (KeyboardInterrupt, SystemExit):
@@ -96,6 +106,18 @@ def serve(settings: WebSettings) -> None:
         server.close()
         queries.close()
         accounts.close()
+
+
+def _metrics(settings: WebSettings, app: OpenAPI, live: Live, clock: Clock) -> Future[str] | None:
+    """The page for Prometheus, served by the live thread's loop; its address comes once that runs."""
+    if not settings.metrics.listen:
+        return None
+    here: Room = app.extensions["simrack"]
+    figures = WebMetrics(here.desk.model, here.feed, live)
+    count_requests(app, figures, clock)
+    told: Future[str] = Future()
+    live.services.append(page_service(MetricsPage(figures.registry, parse_address(settings.metrics.listen)), told))
+    return told
 
 
 def _proxy(settings: WebSettings) -> dict[str, object]:
@@ -119,9 +141,11 @@ def _stop(_signal: int, _frame: FrameType | None) -> None:
     raise SystemExit(0)
 
 
-def _announce(settings: WebSettings, accounts: Accounts, port: int) -> None:
+def _announce(settings: WebSettings, accounts: Accounts, port: int, metrics: str = "") -> None:
     """One line of JSON: whoever started this process waits for it."""
     ready: dict[str, object] = {"ready": True, "web": link_of(settings, "", port).removesuffix("/setup/")}
+    if metrics:
+        ready["metrics"] = metrics
     if accounts.empty():
         ready["setup_link"] = link_of(settings, accounts.new_link(), port)
     sys.stdout.write(json.dumps(ready) + "\n")

@@ -8,7 +8,7 @@ from pydantic import Field, field_validator
 
 from simrack.controller.store.engine import sqlite_path
 from simrack.wire.installation import data_folder
-from simrack.wire.sections import HostPort, MqttSettings, Section, parse_address
+from simrack.wire.sections import HostPort, MetricsSettings, MqttSettings, Section, parse_address
 
 __all__ = ["MqttSettings", "WebSettings"]
 
@@ -37,6 +37,7 @@ class WebSettings(Section):
     media_host: str = Field(
         default="127.0.0.1", description="address of this machine to which boxes send the voice of a call that is listened to"
     )
+    metrics: MetricsSettings = Field(default=MetricsSettings(), description="where Prometheus reads; none unless named")
     streams: int = Field(default=100, ge=1, le=1000, description="live pages open at the same time")
 
     @field_validator("time_zone")
