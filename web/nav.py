@@ -29,9 +29,10 @@ PAGES = (
     Page("a", "/alarms", "Alarms", "alert", "alarms.see"),
     Page("y", "/analyse", "Analyse", "pulse", "alarms.see"),
     Page("l", "/logs", "Logs", "lines", "logs.see"),
-    Page("t", "/settings", "Settings", "dials", "settings.see"),
+    Page("d", "/settings", "Settings", "dials", "settings.see"),
     Page("i", "/audit", "Audit", "lock", "audit.see"),
     Page("u", "/accounts", "Accounts", "people", "accounts.see"),
+    Page("p", "/set-up", "Set-up", "tick", "set-up"),
 )
 
 

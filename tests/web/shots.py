@@ -3,21 +3,27 @@
     python -P tests/web/shots.py FOLDER [part of a name]
 """
 
+import asyncio
 import sys
 import tempfile
 import threading
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from playwright.sync_api import Browser, ConsoleMessage, sync_playwright
 from waitress.server import create_server
 
 from simrack.controller.store.migrate import migrate
+from simrack.wire import topics
+from simrack.wire.messages import Command, CommandReply
+from simrack.wire.mqtt import Bus
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import web_demo as demo_data
 import web_helpers as helpers
+import web_ops as ops
 
 from simrack.web.accounts import PersonForm, Who
 
@@ -30,7 +36,9 @@ PAGES = {
     "statistics": "/statistics?period=today", "statistics-hours": "/statistics?by=hour&period=7d", "statistics-cause": "/statistics?by=cause&sender=alpine",
     "statistics-none": "/statistics?refusal=nothing", "statistics-wrong": "/statistics?by=moon&since=never", "causes": "/causes?period=7d",
     "records-more": "/records?direction=out&side=called", "records-none": "/records?text=999999999", "records-wrong": "/records?cause=900&since=never",
-    "story": f"/records/{demo_data.TELLING_CALL}", "alarms": "/alarms", "alarms-all": "/alarms?all",
+    "story": f"/records/{demo_data.TELLING_CALL}", "alarms": "/alarms", "alarms-history": "/alarms?state=", "alarms-wrong": "/alarms?state=&severity=x&since=never",
+    "alarms-kinds": "/alarms/kinds", "alarms-notices": "/alarms/notices", "alarms-ask": "/alarms/1/acknowledge",
+    "analyse": "/analyse", "logs": "/logs", "logs-none": "/logs?text=nothing-of-this", "logs-level": "/logs/controller/level",
     "set-up": "/set-up", "missing": "/nothing-here",
     **{f"story-{name}": f"/records/{call}" for name, call in demo_data.HARD_CALLS.items()},
 }  # fmt: skip
@@ -134,6 +142,22 @@ def serve(stand: helpers.Stand) -> None:
     """Demo messages come as from the bus."""
     for message in demo_data.messages(stand.clock.utc()):
         stand.feed(message)
+    ops.more_alarms(stand.room.settings.database, stand.clock.utc())
+    for lines in ops.log_lines(stand.clock.utc()):
+        stand.room.live.logs.take(lines, stand.clock.utc())
+    stand.room.live.services.append(partial(controller, stand))
+
+
+async def controller(stand: helpers.Stand, bus: Bus) -> None:
+    """Answers what pages ask the controller for."""
+
+    def answer(_topic: str, payload: bytes) -> None:
+        command = Command.decode(payload)
+        result = {"targets": ops.TARGETS, "held": 2} if command.action == "notices" else {}
+        stand.broker.route(command.reply_to, CommandReply(id=command.id, ok=True, result=result).encode(), retain=False)
+
+    bus.subscribe(topics.controller_command(), answer)
+    await asyncio.Event().wait()
 
 
 def small(url: str, clock: RealClock) -> helpers.Stand:
