@@ -69,12 +69,12 @@ docs: .venv/dev
 	$(PY) -m simrack.wire.asyncapi docs/asyncapi.json
 	.venv/bin/mkdocs build --quiet --strict
 
-BENCHMARKS := s1_calls s2_delay s3_voice s4_routing s11_box s12_newcomer
+BENCHMARKS := s1_calls s2_delay s3_voice s4_routing s9_records s11_box s12_newcomer
 
 bench: .venv/dev
 	@.ci/need sipp=sip-tester mosquitto=mosquitto
 	@for name in $(BENCHMARKS); do test -f benchmarks/$$name.py || continue; echo "== $$name"; \
-		PYTHONPATH=benchmarks:tests timeout 900 $(PY) benchmarks/$$name.py || exit 1; done
+		PYTHONPATH=benchmarks:tests timeout 3600 $(PY) benchmarks/$$name.py || exit 1; done
 	@PYTHONPATH=benchmarks $(PY) benchmarks/render.py
 
 # Long proofs: make proof WHAT=calls MINUTES=10 [SEED=7] [TRIAL=1]; a slice is added to docs/proof/WHAT.json.

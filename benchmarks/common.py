@@ -60,6 +60,10 @@ TARGETS: Mapping[str, tuple[Target, ...]] = {
         Target("page_p95_ms", "rack page meanwhile, 95th percentile", "ms", 200),
         Target("controller_mb", "memory of the controller", "MB", 1000),
     ),
+    "s9_records": (
+        Target("page_p95_ms", "a filtered page of records, 95th percentile, the slower database", "ms", 300),
+        Target("day_p95_ms", "a grouped day with last week and charts, 95th percentile, the slower database", "ms", 1000),
+    ),
     "s11_box": (
         Target("memory_mb", "memory of the box agent, 32 channels", "MB", 120),
         Target("cpu_percent", "CPU when idle, of one core", "%", 5),
