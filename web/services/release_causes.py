@@ -31,6 +31,9 @@ class CauseLine:
 
     @property
     def blame(self) -> str:
+        """Whose failure it is; what the rack alone gave, it means of itself."""
+        if self.cause and self.calls == self.sides[SIDES.index("rack")]:
+            return BLAME["rack"]
         row = causes.ROWS.get(self.cause)
         return BLAME[row.blame] if row is not None else ""
 
