@@ -48,10 +48,12 @@ def check() -> str:
 @pages.get("/audit/<int:number>")
 @needs("audit.see")
 def entry(number: int) -> str:
-    found = room().desk.queries.audit.audit_entry(number) if number < 2**63 else None
+    log = room().desk.queries.audit
+    found = log.audit_entry(number) if number < 2**63 else None
     if found is None:
         abort(404)
-    return render_template("audit_entry.html", view=service.view(found, mask()))
+    head = log.audit_head()
+    return render_template("audit_entry.html", view=service.view(found, mask()), last=head.seq if head else 0)
 
 
 @pages.get("/audit.csv")

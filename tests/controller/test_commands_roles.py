@@ -173,7 +173,7 @@ async def _is_written(rack: Rack, allowed: set[tuple[str, str]], asked: set[tupl
     ("actor", "word"),
     [
         ("user:nobody", "no such account"), ("user:gone", "disabled"), ("user:", "nobody who may ask"),
-        ("box:box-1", "nobody who may ask"), ("controller:", "nobody who may ask"), ("user:administrator' OR 1=1", "no such account"),
+        ("box:box-1", "nobody who may ask"), ("controller:", "nobody who may ask"), ("controller", "nobody who may ask"), ("user:administrator' OR 1=1", "no such account"),
     ],
 )  # fmt: skip
 async def test_nobody_who_is_not_known_gets_anything_done(rack: Rack, actor: str, word: str) -> None:

@@ -28,6 +28,7 @@ TITLES: Mapping[str, str] = {
     "end-drain": "ended a drain", "console": "opened a console", "acknowledge-alarm": "took an alarm in hand",
     "test-notice": "sent a test notice", "log-level": "changed a log level", "backup": "made a backup",
 }  # fmt: skip
+CONTROLLER = "controller"
 _NUMBER_FIELDS = frozenset({"called", "calling", "number", "caller"})
 _PLUS_NUMBER = re.compile(r"\+\d{6,}")
 _CALLS = frozenset({"hang-up", "listen", "call-refused", "send-trace"})
@@ -64,7 +65,8 @@ def view(entry: Entry, mask: Mask) -> EntryView:
     detail = masked(told(entry), mask)
     outcome = "refused" if "refused" in detail else "failed" if "failed" in detail else ""
     facts = tuple((name.replace("_", " "), _text(value)) for name, value in detail.items())
-    return EntryView(entry, actor_name(entry.actor), title_of(entry.action), outcome, facts)
+    who = entry.actor if entry.actor == CONTROLLER else actor_name(entry.actor)
+    return EntryView(entry, who, title_of(entry.action), outcome, facts)
 
 
 def title_of(action: str) -> str:
@@ -95,6 +97,11 @@ def masked(value: Any, mask: Mask, name: str = "") -> Any:
 
 
 def _text(value: Any) -> str:
+    """A value without brackets and quotes."""
+    if isinstance(value, dict):
+        return ", ".join(f"{str(name).replace('_', ' ')} {_text(item)}" for name, item in value.items())
+    if isinstance(value, list):
+        return "; ".join(_text(item) for item in value)
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
@@ -106,7 +113,7 @@ def read_filter(given: Mapping[str, str]) -> tuple[AuditFilter, dict[str, str]]:
         if len(value) > MOST_TEXT or not value.isprintable():
             wrong[name] = f"At most {MOST_TEXT} characters, on one line."
             texts[name] = ""
-    if texts["actor"] and ":" not in texts["actor"]:
+    if texts["actor"] and ":" not in texts["actor"] and texts["actor"] != CONTROLLER:
         texts["actor"] = f"user:{texts['actor']}"
     since, until = (_moment(given, name, wrong) for name in ("since", "until"))
     after = given.get("after", "").strip()
