@@ -58,6 +58,7 @@ from simrack.controller.config.taking import guard_limits, prepared, trace_mode
 from simrack.controller.fleet.history import recent_keys, usage_from_records
 from simrack.controller.fleet.link import FleetLink, will
 from simrack.controller.fleet.state import Fleet
+from simrack.controller.keeping.schedule import BackupSchedule
 from simrack.controller.routing.current import Routing
 from simrack.controller.routing.decision import CallFacts
 from simrack.controller.routing.table import RoutingTable
@@ -192,6 +193,9 @@ class _Rooms:
         self._audit = AuditQueries(self._settings.database)
         self._keeper = Keeper(store, self._audit, boot, owner.parts.acts_every_s)
         self._actors = Actors(self._audit.account, self._clock)
+        self._backups = BackupSchedule(
+            self._settings.backup_url or self._settings.database, lambda: self._routing.table.options, self._board, self._clock
+        )
         self._retention = Retention(store, self._settings.database, self._clock, lambda: self._routing.table.options)
         self._routing = Routing(EMPTY)
         self._samples = CallSamples(self._settings.database)
@@ -263,6 +267,7 @@ class _Rooms:
                     self._traces.run(),
                     self._keeper.run(),
                     self._retention.run(),
+                    self._backups.run(),
                     upkeep.keep_up(self._store),
                     upkeep.watch(self._store, self._board),
                 )
@@ -469,7 +474,11 @@ class _Rooms:
             **self._alarm_desk.actions(),
             "send-trace": self._send_trace,
             "listen": self._listening.listen,
+            "backup": self._backup,
         }
+
+    async def _backup(self, _args: Args, _actor: str) -> dict[str, Any]:
+        return await self._backups.now()
 
     async def _hang_up(self, args: Args, actor: str) -> dict[str, Any]:
         call = text_of(args, "call")

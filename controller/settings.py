@@ -52,6 +52,8 @@ class ControllerSettings(Section):
     """The whole file."""
 
     database: str
+    #: A role that may read everything, for copies; empty: the same as `database` (enough on SQLite).
+    backup_url: str = Field(default="", repr=False)
     data: Path = Path()
     import_: Path | None = Field(default=None, alias="import")
     #: What SIGTERM does with answered calls: end them, or leave them to a successor. SIGUSR1 always leaves them.

@@ -1,6 +1,7 @@
 """The first-run page: from nothing to a call, without remembering anything."""
 
 from dataclasses import replace
+from typing import Any
 
 from web_helpers import NOW, Stand, text_of
 
@@ -10,7 +11,7 @@ from simrack.web.rack import RackModel
 from simrack.web.services.setting_up import Known, next_step, regulator, steps
 
 
-def known(**changes: object) -> Known:
+def known(**changes: Any) -> Known:
     from web_helpers import Hands
 
     table = replace(EMPTY, **changes) if changes else EMPTY
