@@ -126,8 +126,24 @@
     clearTimeout(saying);
     saying = setTimeout(() => { place.textContent = ""; }, 5000);
   };
+  // A list that renews itself must not take back what somebody has just chosen.
+  document.addEventListener("htmx:beforeRequest", (event) => {
+    const list = event.detail.target;
+    if (!list || list.id !== "listing" || event.detail.requestConfig.verb !== "get") return;
+    if (list.querySelector(":checked")) event.preventDefault();
+  });
   document.addEventListener("htmx:responseError", (event) => {
     const status = event.detail.xhr.status;
+    const fresh = event.detail.xhr.getResponseHeader("X-CSRF-Token");
+    if (fresh) {
+      for (const input of document.querySelectorAll('input[name="csrf"]')) input.value = fresh;
+      say("You have signed in again meanwhile. Nothing was lost: press the button once more.");
+      return;
+    }
+    if (status === 401) {
+      say("Your session has ended. Sign in again in another tab; what you typed stays here.");
+      return;
+    }
     if (event.detail.target && event.detail.target.id === "dialog") return;
     say(status === 503 ? "The database can't be read now; what you see stays as it was." : `That did not work (${status}).`);
   });
