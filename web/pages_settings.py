@@ -56,7 +56,7 @@ def shown(option: Option, value: Value) -> str:
         return "on" if value else "off"
     if value == "":
         return "none"
-    number = f"{value:g}" if isinstance(value, float) else str(value)
+    number = f"{value:,.10g}" if not isinstance(value, str) else value
     return f"{number} {option.unit}".strip()
 
 
@@ -75,7 +75,7 @@ def written(value: Value) -> str:
     """A value as a form holds it."""
     if isinstance(value, bool):
         return "on" if value else "off"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:.10g}" if isinstance(value, float) else str(value)
 
 
 def _form(view: OptionView, asked: Asked) -> str:

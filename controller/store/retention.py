@@ -189,6 +189,8 @@ class Retention:
             before = now - timedelta(days=days)
             removed = await self._remove(kind, _since(earlier.get(kind.name)), before)
             told[kind.name] = {"days": days, "before": before.astimezone(UTC).isoformat(), "removed": removed}
+        keep = options.whole("config.keep_versions")
+        told["versions"] = {"keep": keep, "removed": await self._store.thin_config(keep)}
         source = f"{ACTION}:{now.isoformat()}"
         head = await self._store.audit((Fact(now, "controller", ACTION, detail=told, source=source),))
         self._done_on = now

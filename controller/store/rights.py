@@ -36,7 +36,8 @@ _FACTS: dict[str, tuple[str, ...]] = {
     "call_trace": _ALL,
     "config_version": _KEEP,
     "config_active": _KEEP,
-    **{f"config_{name}": (_READ, _ADD) for name in CONFIG_TABLES},
+    # Old versions are removed whole (writer.thin_config); no row of one is ever changed.
+    **{f"config_{name}": (_READ, _ADD, _REMOVE) for name in CONFIG_TABLES},
 }
 _ACCOUNTS = ("web_user", "web_session", "setup_link", "web_recovery", "web_try", "web_act", "web_answer", "web_draft", "web_route_test")
 #: What the controller reads of the control room's: who may do what (a view without secrets), acts and drafts.

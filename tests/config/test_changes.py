@@ -159,7 +159,7 @@ def test_cards_of_a_plans_list_follow_it() -> None:
 def test_an_option_outside_its_range_is_refused() -> None:
     """A rate of zero would close the rack for everybody."""
     done = judged(changed("setting", "calls.per_second", name="calls.per_second", value=0))
-    assert "1 to 10000" in done.mistakes[0].what
+    assert "1 to 10,000" in done.mistakes[0].what
     good = judged(changed("setting", "calls.per_second", name="calls.per_second", value=50.0))
     assert good.table.options.number("calls.per_second") == 50
     unknown = judged(changed("setting", "calls.odd", name="calls.odd", value=1))

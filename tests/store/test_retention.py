@@ -123,7 +123,7 @@ async def test_traces_facts_and_closed_alarms_go_by_age(night: Night, writer: Wr
     night.clock.now += 91 * DAY
     await writer.take_events([a_part_event(seq=4)])
     told = await night.job.once()
-    assert {name: row["removed"] for name, row in told.items()} == {"records": 0, "stories": 0, "traces": 2, "events": 3, "alarms": 1}
+    assert {name: row["removed"] for name, row in told.items()} == {"records": 0, "stories": 0, "traces": 2, "events": 3, "alarms": 1, "versions": 0}
     assert await writer.last_event("lab-01", "b1") == 4
     night.clock.now += 200 * DAY
     await night.job.once()
