@@ -27,7 +27,7 @@ log = structlog.get_logger(__name__)
 Mode = Literal["all", "failed", "off"]
 #: A refused sender's ACK and the repeat of a lost BYE come within this; then the tape is cut.
 AFTER_S = 2.0
-#: Rows of one transaction: compressing one takes 0.1 ms, and a transaction stays under 50 ms.
+#: Rows of one transaction: making one takes 0.3 ms, and a transaction stays under 50 ms.
 MOST_TOGETHER = 25
 #: Traces that wait for a slow database; a call's is 10 KB. The oldest go first, because the newest is looked at.
 MOST_WAITING = 2_000

@@ -25,7 +25,7 @@ _EACH = struct.Struct("!QBH4sHI")
 _SENT = 1
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # What could be guessed from: a digest answer gives the password away to whoever has time, digits may be a PIN.
-_SECRETS = re.compile(rb'((?:^|[\s,;])response="?)([0-9A-Fa-f]{16,})|(\nSignal=[ \t]*)([0-9A-Da-d*#])')
+_SECRETS = re.compile(rb'((?:^|[\s,;])response="?)([0-9A-Fa-f]{16,})|(\nSignal=[ \t]*)([0-9A-Da-d*#])', re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +80,9 @@ class Trace:
 
 def masked(data: bytes) -> bytes:
     """A message without what a password or a PIN could be guessed from; its length stays."""
+    lower = data.lower()
+    if b"response=" not in lower and b"signal=" not in lower:
+        return data
     return _SECRETS.sub(lambda hit: (hit[1] or hit[3]) + b"x" * len(hit[2] or hit[4]), data)
 
 

@@ -24,6 +24,7 @@ from simrack.controller.models import (
 from simrack.controller.store.audit import AuditQueries
 from simrack.controller.store.errors import StoreDown
 from simrack.controller.store.queries import Queries
+from simrack.controller.tracing.messages import Trace
 from simrack.controller.store.statistics import Question
 from simrack.wire.errors import CommandFailed
 from simrack.wire.messages import CommandReply
@@ -55,6 +56,9 @@ class Switch:
 
     def story(self, call: str, own: Own = EVERYTHING) -> Story | None:
         return self._ask().story(call, own)
+
+    def trace(self, call: str) -> Trace | None:
+        return self._ask().trace(call)
 
     def groups(self, asked: Question, own: Own = EVERYTHING) -> Statistics:
         return self._ask().groups(asked, own)
