@@ -40,14 +40,16 @@ def more_alarms(url: str, now: datetime, count: int = 120) -> None:
             .where(t.alarm.c.cause.startswith("channel-fault"))
             .values(acknowledged=now - timedelta(minutes=40), acknowledged_by="Ada", note=NOTE)
         )
-        for _ in range(count):
-            connection.execute(insert(t.alarm).values(**_closed(pick, now)))
+        closed = sorted((_closed(pick, now) for _ in range(count)), key=lambda row: str(row["opened"]))
+        for row in closed:
+            connection.execute(insert(t.alarm).values(**row))
     engine.dispose()
 
 
 def _closed(pick: random.Random, now: datetime) -> dict[str, object]:
     kind = CATALOGUE[pick.choice(list(CATALOGUE))]
     subject = pick.choice(BOXES)[0] if "{subject}" in kind.title else ""
+    subject = "mail" if kind.kind == "notice-failed" else subject
     opened = now - timedelta(minutes=pick.randrange(60, 10_000))
     taken = pick.random() < 0.4
     return {

@@ -12,6 +12,8 @@ from web_helpers import Hands, Stand, stand, text_of
 from simrack.controller.config.reading import ConfigReader
 from simrack.controller.figures import Counts, Peak, Statistics
 from simrack.controller.models import (
+    AlarmFilter,
+    AlarmPage,
     AlarmRow,
     Figures,
     Names,
@@ -77,6 +79,12 @@ class Switch:
 
     def alarms(self, open_only: bool = True) -> tuple[AlarmRow, ...]:
         return self._ask().alarms(open_only)
+
+    def alarm_page(self, wanted: AlarmFilter) -> AlarmPage:
+        return self._ask().alarm_page(wanted)
+
+    def alarm(self, alarm: int) -> AlarmRow | None:
+        return self._ask().alarm(alarm)
 
     def figures(self, now: datetime) -> Figures:
         return self._ask().figures(now)

@@ -23,7 +23,7 @@ from simrack.wire.messages import ChannelReport
 Rank = Literal["critical", "major", "minor", "note"]
 RANKS: tuple[Rank, ...] = ("critical", "major", "minor", "note")
 RANK_WORDS = {
-    "critical": "calls are lost now", "major": "something is out of use", "minor": "something will be wrong", "note": "worth knowing",
+    "critical": "critical", "major": "major", "minor": "minor", "note": "worth knowing",
 }  # fmt: skip
 #: An agreement that ends within this is told before its SIMs stop.
 ENDS_SOON = timedelta(days=30)
