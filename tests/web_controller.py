@@ -27,6 +27,7 @@ class Controller:
 
     def __init__(self, stand: Stand) -> None:
         self.stand, self.seen = stand, list[str]()
+        self._configuration = Configuration(stand.room.settings.database)
         self._loop = asyncio.new_event_loop()
         self._ready, self._stop = threading.Event(), asyncio.Event()
         self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._run(),))
@@ -37,15 +38,14 @@ class Controller:
     async def _run(self) -> None:
         url = self.stand.room.settings.database
         async with Writer(url, FixedClock(), "run") as store:
-            configuration = Configuration(url)
-            self.bench = Bench(store, configuration, await asyncio.to_thread(configuration.in_force))
+            self.bench = Bench(store, self._configuration, await asyncio.to_thread(self._configuration.in_force))
             self._ready.set()
             await self._stop.wait()
-            configuration.close()
 
     def close(self) -> None:
         self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(ANSWER_S)
+        self._configuration.close()
         self._loop.close()
 
     def command(self, topic: str, action: str, args: dict[str, Any], *, actor: str, timeout_s: float = 5.0) -> CommandReply:

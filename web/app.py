@@ -7,7 +7,7 @@ from typing import Any, cast
 from urllib.parse import quote, urlsplit
 
 import structlog
-from flask import Flask, Response, current_app, g, redirect, render_template, request
+from flask import Flask, Response, abort, current_app, g, redirect, render_template, request
 from flask_openapi3.models.info import Info
 from flask_openapi3.openapi import OpenAPI
 from werkzeug.exceptions import BadRequest, Forbidden, HTTPException
@@ -255,7 +255,8 @@ def _sign_in_first() -> AnyResponse:
     if is_api():
         return problem(401, "Sign in first", "Send a session cookie or Authorization: Bearer TOKEN.")
     if "HX-Request" in request.headers:
-        return Response(status=401, headers={"HX-Redirect": "/sign-in"})
+        # What somebody has typed stays on the page; app.js offers to sign in beside it.
+        return Response(status=401, headers={"HX-Redirect": "/sign-in"} if request.method == "GET" else {})
     wanted = request.full_path.rstrip("?") if request.method == "GET" else "/"
     return redirect(f"/sign-in?next={_quoted(wanted)}" if wanted != "/" else "/sign-in")
 
@@ -270,6 +271,9 @@ def _check_form() -> None:
         return
     sent = request.form.get(FORM_FIELD) or request.headers.get("X-CSRF-Token", "")
     if not g.cookie or not same(sent, form_token(g.cookie)):
+        if g.session is not None and "HX-Request" in request.headers:
+            # Signed in anew in another tab. A foreign page can neither set this header nor read the answer.
+            abort(Response("Signed in anew.", 400, headers={"X-CSRF-Token": form_token(g.cookie)}))
         raise BadRequest("This form is too old or came from another page. Load the page again and repeat.")
 
 
