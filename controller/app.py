@@ -26,7 +26,7 @@ from simrack.controller.alarms.board import AlarmBoard
 from simrack.controller.alarms.deliver import Secrets
 from simrack.controller.alarms.desk import AlarmDesk
 from simrack.controller.alarms.metrics import AlarmFigures
-from simrack.controller.alarms.thresholds import free_share
+from simrack.controller.alarms.thresholds import FreeDisk, free_share
 from simrack.controller.alarms.traffic import Traffic
 from simrack.controller.alarms.watch import Watch
 from simrack.controller.audit.actors import Actors
@@ -217,6 +217,7 @@ class _Rooms:
             self._metrics.events.inc,
         )
         self._watch = Watch(self._board, self._fleet, self._bus, self._clock)
+        self._free_disk = FreeDisk(self._settings.data, owner.parts.free_disk)
         self._alarm_desk = self._make_alarm_desk()
         self._routing.listen(lambda table: self._alarm_desk.in_force(table.options))
         self._zones: tuple[ZoneInfo, ...] = ()  # kept: the call path must not touch the disk
@@ -262,6 +263,7 @@ class _Rooms:
                     self._commands.run(),
                     self._watch.run(self._look),
                     self._alarm_desk.run(),
+                    self._free_disk.run(),
                     *self._log_ship(boot=self._stamp.boot),
                     self._bans.run(),
                     self._traces.run(),
@@ -445,7 +447,7 @@ class _Rooms:
         desk = AlarmDesk(
             self._board, self._fleet, self._traffic, self._bus, self._clock, self._ids,
             Secrets(given.webhook_secret, given.smtp_password),
-            None if free is None else lambda: free(self._settings.data),
+            None if free is None else lambda: self._free_disk.share,
         )  # fmt: skip
         self._metrics.registry.register(AlarmFigures(self._board, desk.notifier))
         return desk

@@ -3,6 +3,7 @@
 A figure that stands at its threshold would otherwise open and close its alarm all night.
 """
 
+import asyncio
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -10,11 +11,14 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Protocol
 
+import structlog
+
 from simrack.controller.alarms.traffic import Traffic
 from simrack.wire.messages import BoxStatus
 from simrack.wire.ports import Clock
 
-#: Figures change slowly, and reading a disk's size is a system call in the loop.
+log = structlog.get_logger(__name__)
+#: Figures change slowly.
 LOOK_EVERY_S = 10.0
 #: Closes when the figure is this much better than its threshold.
 MARGIN = 0.1
@@ -70,6 +74,23 @@ def free_share(folder: Path) -> float:
     """Free space of a folder's disk, 0..100."""
     usage = shutil.disk_usage(folder)
     return 100 * usage.free / usage.total
+
+
+class FreeDisk:
+    """The free space of a folder's disk, measured in a thread: a disk that hangs must not hold up calls."""
+
+    def __init__(self, folder: Path, measure: Callable[[Path], float] | None) -> None:
+        self._folder, self._measure = folder, measure
+        self.share = 100.0  # until it is known
+
+    async def run(self) -> None:
+        """Measure until cancelled; returns at once where nothing is to be measured."""
+        while self._measure is not None:
+            try:
+                self.share = await asyncio.to_thread(self._measure, self._folder)
+            except OSError as error:
+                log.warning("the disk's free space can't be read", folder=str(self._folder), error=str(error))
+            await asyncio.sleep(LOOK_EVERY_S)
 
 
 class Thresholds:
