@@ -26,8 +26,8 @@ from simrack.controller.models import (
 from simrack.controller.store.audit import AuditQueries
 from simrack.controller.store.errors import StoreDown
 from simrack.controller.store.queries import Queries
-from simrack.controller.tracing.messages import Trace
 from simrack.controller.store.statistics import Question
+from simrack.controller.tracing.messages import Trace
 from simrack.wire.errors import CommandFailed
 from simrack.wire.messages import CommandReply
 
