@@ -278,3 +278,24 @@ def test_a_controller_that_does_not_answer_changes_nothing_and_says_so(demo: Sta
     assert "Nothing was changed" in text_of(answer.text)
     words = text_of(browser.get("/routing/explain?sender=alpine&called=%2B882105551234").text)
     assert "the live link is not running" in words
+
+
+def test_scripts_explain_calls_and_keep_routing_tests(run: Controller) -> None:
+    """What people click could not be watched by a program."""
+    client = run.stand.signed_in().client
+    token = {"Authorization": f"Bearer {run.stand.room.accounts.new_token('watch')}"}
+    told = client.get("/api/v1/routing/explain?sender=alpine&called=%2B882105551234&calling=%2B8821001", headers=token).get_json()
+    assert told["explanation"]["pattern"] == "Test mobile, weekday"
+    assert client.get("/api/v1/routing/explain?sender=nobody&called=1", headers=token).status_code == 422
+    test = {"sender": "alpine", "called": "+882105551234", "calling": "+8821001", "expected": "plan:nova"}
+    made = client.post("/api/v1/routing/tests", json=test, headers=token)
+    assert made.status_code == 201
+    kept = client.get("/api/v1/routing/tests", headers=token).get_json()["tests"]
+    assert [(one["verdict"], one["got"]) for one in kept] == [("passes", "plan:nova")]
+    assert client.post("/api/v1/routing/tests", json={**test, "expected": "plan:none"}, headers=token).status_code == 422
+    assert client.delete(f"/api/v1/routing/tests/{made.get_json()['id']}", headers=token).status_code == 204
+    assert client.delete("/api/v1/routing/tests/999", headers=token).status_code == 404
+    page = client.get("/api/v1/sims?limit=2", headers=token).get_json()
+    following = client.get(f"/api/v1/sims?limit=500&after={page['next']}", headers=token).get_json()["sims"]
+    assert len(page["sims"]) == 2
+    assert page["sims"][-1]["iccid"] < following[0]["iccid"]

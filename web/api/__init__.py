@@ -14,8 +14,9 @@ from simrack.web.api import (
     logs,
     rack,
     records,
+    routing,
     statistics,
     trace,
 )
 
-PARTS = (rack, gateways, records, statistics, alarms, analyse, audit, logs, trace, configuration, accounts)
+PARTS = (rack, gateways, records, statistics, alarms, analyse, audit, logs, trace, configuration, routing, accounts)
