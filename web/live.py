@@ -41,6 +41,8 @@ HEARTBEAT_S = 10.0
 # Ratios over an hour don't change faster than a person reads.
 FIGURES_S = 15.0
 COMMAND_TIMEOUT_S = 5.0
+# Each fifth turn of the flush tells of lines. Not the browser's throttle: that drops the last line of a burst.
+LOGS_TURNS = 5
 # Lines that each process is asked for once, at the first connect.
 EARLIER_LINES = 500
 # The loop answers within a few ms; this only guards against a thread that died.
@@ -76,7 +78,7 @@ class Live:
         self._reseed = asyncio.Event()
         self.commander: Commander | None = None
         self.logs = LogRing()
-        self._logs_shown = 0
+        self._logs_shown = self._turns = 0
         #: Work that runs beside, with the bus, as long as the thread does.
         self.services: list[Callable[[Bus], Coroutine[Any, Any, None]]] = []
 
@@ -199,7 +201,9 @@ class Live:
 
     def _tell_logs(self) -> None:
         # Only to whoever looks: other streams must not lose their place in the ring to a storm of lines.
-        if self.logs.number != self._logs_shown and "logs" in self._feed.watched:
+        self._turns += 1
+        due = self._turns % LOGS_TURNS == 0 and self.logs.number != self._logs_shown
+        if due and "logs" in self._feed.watched:
             self._logs_shown = self.logs.number
             self._feed.publish("logs", "logs", "changed")
 
