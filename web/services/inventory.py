@@ -89,9 +89,14 @@ class Inventory:
         return (entry.title if entry is not None else "") or name
 
     def choices(self) -> dict[str, dict[str, str]]:
-        """Names with titles of everything that a form may refer to."""
+        """Names with titles of everything that a form may refer to, as far as they are theirs to know."""
+        seen = {"plan": self.own.sees_plan, "sender": self.own.sees_sender}
+        whole = self.own.everything
         kinds = {"site": self.table.sites, "agreement": self.table.agreements, "plan": self.table.plans, "sender": self.table.senders}
-        return {kind: {name: self.title(kind, name) for name in entries} for kind, entries in kinds.items()}
+        return {
+            kind: {name: self.title(kind, name) for name in entries if (seen[kind](name) if kind in seen else whole)}
+            for kind, entries in kinds.items()
+        }
 
 
 def href(kind: str, name: str) -> str:
