@@ -69,7 +69,7 @@ docs: .venv/dev
 	$(PY) -m simrack.wire.asyncapi docs/asyncapi.json
 	.venv/bin/mkdocs build --quiet --strict
 
-BENCHMARKS := s1_calls s2_delay s3_voice s4_routing s9_records s11_box s12_newcomer
+BENCHMARKS := s1_calls s2_delay s3_voice s4_routing s8_fleet s9_records s11_box s12_newcomer
 
 bench: .venv/dev
 	@.ci/need sipp=sip-tester mosquitto=mosquitto

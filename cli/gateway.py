@@ -56,7 +56,7 @@ def _order(do: str, target: fleet.Target, state: StateOption, as_json: bool, **g
         asked = fleet.read(do, target, given, fleet.calls_on(target, rack))
     except fleet.Unfit as mistake:
         typed = mistake.field == "typed"
-        words = f"{fleet.calls_on(target, rack)} calls would be cut off" if typed else str(mistake)
+        words = str(mistake).partition(":")[0] if typed else str(mistake)
         todo = "Give --cut-off, or another --when." if typed else "`--help` names what can be given."
         raise UserError(words, target.name, todo) from mistake
     result = asyncio.run(ask_controller(url, asked.do, asked.args, f"cli:{getpass.getuser()}"))

@@ -92,11 +92,9 @@ class Drawer:
         yield "overview", "rack", self._render("overview.html", tiles=shown, figures=tiles(rack, self._desk.known_figures()))
 
     def _open(self, changes: Changes) -> Pieces:
-        """A word to the drawers and consoles that are open; they fetch what they show, as far as their readers may."""
+        """A word to the drawers that are open; they fetch what they show, as far as their readers may."""
         for box, channel in sorted(changes.channels & self._desk.opened):
             yield "open", f"ch-{box}-{channel}", "changed"
-        for box, channel in sorted(changes.consoles):
-            yield "open", f"con-{box}-{channel}", "changed"
 
     def _nudges(self) -> Pieces:
         """What was asked for too soon after the last one comes later: `Live` asks again when nothing changes."""

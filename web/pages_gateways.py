@@ -79,7 +79,8 @@ def act(box: str, do: str, channel: int | None = None) -> AnyResponse:
         asked = fleet.read(do, target, request.form, calls)
         result = order(asked.do, asked.args)
     except fleet.Unfit as mistake:
-        return make_response(_form(do, target, request.form, mistake), 422)
+        # htmx and the browser's console take anything but 2xx for a fault of the page.
+        return make_response(_form(do, target, request.form, mistake), 200 if wants_part("dialog") else 422)
     except CommandFailed as failed:
         return make_response(_form(do, target, request.form, fleet.Unfit("", f"{failed}")), 502)
     words = fleet.said(do, target, result)

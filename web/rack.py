@@ -59,13 +59,12 @@ class Changes:
 
     boxes: set[str] = field(default_factory=set)
     channels: set[ChannelKey] = field(default_factory=set)
-    consoles: set[ChannelKey] = field(default_factory=set)
     calls: bool = False
     layout: bool = False
     top: bool = False
 
     def __bool__(self) -> bool:
-        return bool(self.boxes or self.channels or self.consoles or self.calls or self.layout or self.top)
+        return bool(self.boxes or self.channels or self.calls or self.layout or self.top)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +163,6 @@ class RackModel:
             self._consoles[key] = Console(message.until, left_out, lines)
             while len(self._consoles) > CONSOLES_KEPT:
                 del self._consoles[next(iter(self._consoles))]
-            self._changes.consoles.add(key)
 
     def console_until(self, box: str, channel: int, seconds: int) -> None:
         """Somebody began to watch for so long, or ended it (0); the box's first lines may come later."""
@@ -173,7 +171,6 @@ class RackModel:
             known = self._consoles.get(key)
             until = self._clock.utc() + timedelta(seconds=seconds)
             self._consoles[key] = Console(until, known.left_out if known else 0, known.lines if known else ())
-            self._changes.consoles.add(key)
 
     def take_changes(self) -> Changes:
         with self._lock:
