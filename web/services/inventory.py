@@ -61,7 +61,7 @@ class Inventory:
         for sim, report, plan in self.cards.values():
             if plan is None:
                 continue
-            counts = found.setdefault(plan.name, Counter())
+            counts: Counter[str] = found.setdefault(plan.name, Counter())
             counts["cards"] += 1
             counts[_kind(sim, report, plan)] += 1
         return found
