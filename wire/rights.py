@@ -115,7 +115,7 @@ COMMANDS: Mapping[str, str] = {
     "send-trace": "records.give",
     "explain": "routing.explain",
     "reload-config": "config.apply",
-    "config-check": "config.export",
+    "config-check": "routing.explain",
     "config-apply": "config.apply",
     "entry-apply": "own.account",  # the entry's kind decides: ENTRY_RIGHTS
     "config-activate": "config.apply",
@@ -130,6 +130,7 @@ COMMANDS: Mapping[str, str] = {
     "end-drain": "gateways.act",
     "console": "gateways.console",
     "acknowledge-alarm": "alarms.act",
+    "notices": "alarms.see",
     "test-notice": "alarms.rules",
     "log-level": "logs.level",
     "backup": "settings.change",
