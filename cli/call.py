@@ -203,7 +203,7 @@ def _hint(report: CallReport) -> str:
     if report.status == NOBODY_THERE:
         return "\nNo controller answers at this address. `simrack doctor` shows where it listens."
     if report.status in (401, 403) and report.cause == causes.Cause.REJECTED:
-        return "\nCheck --user, --password and --caller against the sender in the routing file."
+        return "\nCheck --user, --password and --caller against the sender (page Senders, or its routing file)."
     return ""
 
 

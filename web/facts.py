@@ -83,11 +83,15 @@ def _site(of: Inventory, name: str) -> Iterable[Fact]:
         yield "Agreement", agreement.title or agreement.name, href("agreement", agreement.name), ""
 
 
+def _count(prefixes: int) -> str:
+    return f"{prefixes:,} prefix{'' if prefixes == 1 else 'es'}"
+
+
 def _pattern(of: Inventory, name: str) -> Iterable[Fact]:
     pattern = of.table.patterns.get(name)
     if pattern is None:
         return
-    yield "Called numbers", f"{len(of.prefixes.get(name, ())):,} prefixes", "", ""
+    yield "Called numbers", _count(len(of.prefixes.get(name, ()))), "", ""
     yield "Goes to", inv.goes_to(of.title, pattern), "", ""
     for target in pattern.targets:
         plan = of.table.plans.get(target.plan)
