@@ -54,6 +54,7 @@ class Notifier:
         self._queues: dict[str, deque[Notice]] = {"webhook": deque(), "email": deque()}
         self._due = {kind: asyncio.Event() for kind in self._queues}
         self._deliveries: dict[str, Delivery] = {}
+        self._news = asyncio.Event()
         #: Notices by target and result: sent, failed, dropped.
         self.counts = Counter[tuple[str, str]]()
         board.listen(self.heard)
@@ -73,6 +74,7 @@ class Notifier:
     def heard(self, news: AlarmNews) -> None:
         """Take one change of an alarm."""
         self.plan.take(news)
+        self._news.set()
         self.look()
 
     def look(self) -> None:
@@ -92,6 +94,9 @@ class Notifier:
             for kind in self._queues:
                 group.create_task(self._work(kind))
             while True:
+                if not self.plan.busy:
+                    self._news.clear()
+                    await self._news.wait()
                 self.look()
                 await asyncio.sleep(LOOK_EVERY_S)
 

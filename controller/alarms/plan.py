@@ -52,6 +52,11 @@ class NoticePlan:
         names = {target.name for target in rules.targets}
         self._entries = {key: entry for key, entry in self._entries.items() if key[0] in names}
 
+    @property
+    def busy(self) -> bool:
+        """Whether anything may become due by time alone."""
+        return bool(self._entries)
+
     def take(self, news: AlarmNews) -> None:
         """Note what became of an alarm."""
         for target in self.rules.targets:
