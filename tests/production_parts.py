@@ -490,7 +490,7 @@ def bus_broker() -> MemoryBroker | RealBroker:
 #: Where a test meets a database, a broker or whole processes. Decisions, codecs and dialects meet neither.
 INTEGRATION = (
     "store", "web", "system", "cli", "production", "controller/test_app.py", "controller/test_overload.py",
-    "controller/test_resume.py", "gateway/test_box.py", "gateway/test_process.py", "gateway/test_uplink.py",
+    "controller/test_resume.py", "gateway/test_box", "gateway/test_process.py", "gateway/test_uplink.py",
     "wire/test_bus.py", "contracts/test_parts.py",
 )  # fmt: skip
 SHARE = "share of the stack"

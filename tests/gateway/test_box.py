@@ -3,214 +3,28 @@
 import array
 import asyncio
 import random
-import re
-from collections.abc import AsyncIterator
-from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
-import pytest_asyncio
-from gateway_lab import Lab
-from gateway_sip import Controller, Dialog, sdp_of
+from gateway_rig import CLOCK, IDS, Rig, S
+from gateway_sip import Controller, sdp_of
 from gateway_support import until
-from gateway_voice import Phone, power
+from gateway_voice import power
 
-from simrack.drivers.modems.generic import service
-from simrack.gateway import calls_logic as logic
-from simrack.gateway import ladder
-from simrack.gateway import module as module_file
-from simrack.gateway.agent import OVERTAKEN_S, Box
-from simrack.gateway.hands import SiteHands
-from simrack.gateway.hardware import Hardware
-from simrack.gateway.outbox import Outbox
-from simrack.gateway.settings import BoxSettings
 from simrack.gateway.voice import AudioPort
-from simrack.sip.codecs import available
 from simrack.wire import topics
-from simrack.wire.channel import ChannelState
 from simrack.wire.messages import (
-    BoxEvent,
     BoxStatus,
     CallPart,
     ChannelReport,
     CommandReply,
     ConsoleLines,
     ControllerTime,
-    EventAck,
-    FaultPart,
 )
-from simrack.wire.mqtt import Commander, MemoryBroker, MemoryBus
-from simrack.wire.ports import SystemClock, SystemIds
+from simrack.wire.mqtt import Commander
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-S = ChannelState
-CLOCK, IDS = SystemClock(), SystemIds()
-# Looked up before any loop runs, as the command does.
-available()
-
-
-class Rig:
-    """A box in this loop, with a raw controller and a phone."""
-
-    phone: Phone
-    metrics: str
-
-    def __init__(
-        self, lab: Lab, box: Box, sip: tuple[str, int], controller: Controller, centre: MemoryBus
-    ) -> None:
-        self.lab, self.box, self.sip, self.controller, self.centre = lab, box, sip, controller, centre
-        self.events: list[BoxEvent] = []
-        self.attempts = 0
-        self.acks: asyncio.Queue[BoxEvent] = asyncio.Queue()
-        centre.subscribe(topics.ALL_BOX_EVENTS, self._take)
-
-    def _take(self, _topic: str, payload: bytes) -> None:
-        event = BoxEvent.decode(payload)
-        self.events.append(event)
-        self.acks.put_nowait(event)
-
-    async def acknowledge(self) -> None:
-        """What the controller does with each fact that it has stored."""
-        while True:
-            event = await self.acks.get()
-            ranges = [{"boot": event.boot, "first": event.seq, "last": event.seq}]
-            ack = EventAck.model_validate({"box": "lab-01", "ranges": ranges})
-            await self.centre.publish(topics.box_event_ack("lab-01"), ack.encode())
-
-    @property
-    def outbox(self) -> Outbox:
-        assert self.box._uplink
-        return self.box._uplink.outbox
-
-    @property
-    def parts(self) -> list[CallPart]:
-        return [event.body for event in self.events if isinstance(event.body, CallPart)]
-
-    @property
-    def faults(self) -> list[FaultPart]:
-        return [event.body for event in self.events if isinstance(event.body, FaultPart)]
-
-    def state(self, channel: int = 1) -> ChannelState:
-        return self.box.modules[channel].channel.state
-
-    def call(self, number: str, *, channel: int = 1, **more: str) -> Dialog:
-        self.attempts += 1
-        headers = {
-            "X-Simrack-Call": f"call{self.attempts}", "X-Simrack-Attempt": f"attempt{self.attempts}",
-            "X-Simrack-Channel": str(channel), "X-Simrack-ICCID": self.lab.modules[channel - 1]["iccid"],
-            **{"X-Simrack-" + key.replace("_", "-"): value for key, value in more.items()},
-        }  # fmt: skip
-        return self.controller.invite(self.sip, number, sdp_of(self.phone.address), headers)
-
-    async def final(self, dialog: Dialog) -> int:
-        await until(lambda: dialog.final, "final answer", 15)
-        assert dialog.final
-        return dialog.final.status
-
-    async def refused(self, dialog: Dialog, why: str) -> None:
-        assert await self.final(dialog) == 503
-        assert dialog.final
-        assert dialog.final.cause == 44
-        assert dialog.final.headers["x-simrack-refusal"] == why
-
-    async def part(self, count: int = 1) -> CallPart:
-        await until(lambda: len(self.parts) >= count, "the call's part", 10)
-        await until(lambda: all(self.state(n) not in _BUSY for n in self.box.modules), "rest", 10)
-        return self.parts[count - 1]
-
-    async def figures(self) -> dict[str, float]:
-        async with aiohttp.ClientSession() as session, session.get(self.metrics) as page:
-            lines = (await page.text()).splitlines()
-        pairs = (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
-        return {name: float(value) for name, value in pairs}
-
-    async def network_heard(self, digits: str) -> None:
-        row: dict[str, Any] = {}
-        for _ in range(100):
-            row = await self.lab.last_call()
-            if row["heard"]["dtmf"] == digits:
-                return
-            await asyncio.sleep(0.05)
-        raise AssertionError(f"the network heard {row['heard']}, not {digits}")
-
-
-_BUSY = {S.DIALLING, S.ALERTING, S.ACTIVE, S.INCOMING, S.HELD, S.RELEASING}
-
-
-def _settings(lab: Lab, folder: Path, controller: Controller) -> BoxSettings:
-    modules = [{key: module[key] for key in ("channel", "at", "audio")} for module in lab.modules]
-    sip = {"controller": f"127.0.0.1:{controller.port}"}
-    rtp = {"first": 30000, "last": 39999}
-    metrics = {"listen": "127.0.0.1:0"}
-    return BoxSettings.model_validate(
-        {"box": "lab-01", "data": folder / "box", "sip": sip, "rtp": rtp, "module": modules, "metrics": metrics}
-    )
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def served(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Rig]:
-    """One box for all tests of this file; starting it anew for each would cost most of their time."""
-    with pytest.MonkeyPatch.context() as patch:
-        # The emulated modules come back in a fifth of the time, too.
-        patch.setattr(ladder, "BACKOFF_S", (0.2,))
-        # One module goes through many troubles here, and no minute in service between them.
-        patch.setattr(ladder, "OUT_S", 0.2)
-        patch.setattr(module_file, "LOOK_S", 0.1)
-        # A tenth of the time until a hang is looked for.
-        patch.setattr(service, "LIFE_EVERY_S", 1.0)
-        async for made in _served(lab, tmp_path_factory):
-            yield made
-
-
-async def _served(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Rig]:
-    controller, broker = await Controller.open(), MemoryBroker()
-    settings = _settings(lab, tmp_path_factory.mktemp("box"), controller)
-    hardware = Hardware(settings.rtp, settings.calls.no_media_s, CLOCK, IDS)
-    box = Box(
-        settings, CLOCK, IDS, lambda name, will: broker.bus(name, will=will), hardware, hardware.open_module,
-        (hardware.run,), hardware.ticker, strict=True, hands=SiteHands(),
-    )  # fmt: skip
-    ready: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-    centre = broker.bus("controller")
-    tasks = [asyncio.ensure_future(centre.run()), asyncio.ensure_future(box.run(ready.set_result))]
-    try:
-        await asyncio.wait([*tasks, ready], return_when=asyncio.FIRST_COMPLETED)
-        if tasks[1].done():
-            await tasks[1]
-        host, port = ready.result()["sip"].split(":")
-        made = Rig(lab, box, (host, int(port)), controller, centre)
-        made.metrics = ready.result()["metrics"]
-        tasks.append(asyncio.ensure_future(made.acknowledge()))
-        await until(lambda: all(made.state(n) is S.READY for n in box.modules), "modules ready", 20)
-        yield made
-    finally:
-        box.stop()
-        async with asyncio.timeout(15):
-            await tasks[1]
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
-        controller.close()
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def rig(served: Rig) -> AsyncIterator[Rig]:
-    served.phone = await Phone.open()
-    served.events.clear()
-    await until(lambda: all(served.state(n) is S.READY for n in served.box.modules), "modules ready", 20)
-    yield served
-    for module in served.box.modules.values():
-        if module.current is not None:
-            module.current.feed(logic.Ordered(16, "test over"))
-    served.phone.close()
-    # A part that came late would be taken for the next test's.
-    await until(lambda: all(module.current is None for module in served.box.modules.values()), "no call", 20)
-    await until(lambda: served.outbox.waiting == 0, "empty outbox", 10)
-    await served.lab.ask("DELETE", "/faults")
 
 
 async def test_an_answered_call_carries_a_tone_each_way_and_its_part_equals_the_ledger(rig: Rig) -> None:
@@ -546,31 +360,6 @@ async def test_facts_that_the_controller_acknowledged_leave_the_box(rig: Rig) ->
     stop()
 
 
-async def test_a_box_that_lost_its_controller_for_hours_ends_its_calls(rig: Rig) -> None:
-    dialog = rig.call(await rig.lab.number(behaviour="tone", tone_hz=700))
-    assert await rig.final(dialog) == 200
-    rig.box.end_if_alone()
-    assert rig.state() is S.ACTIVE
-    assert rig.box._uplink
-    rig.box._uplink.heard -= 2 * 3600
-    rig.box.end_if_alone()
-    await until(lambda: dialog.request("BYE"), "BYE", 10)
-    part = await rig.part()
-    assert (part.cause, part.cause_text, part.side) == (41, "no controller", "rack")
-    rig.box._uplink.heard = CLOCK.monotonic()
-    await rig.lab.on_hook()
-
-
-async def test_a_restarted_module_comes_back_by_itself(rig: Rig) -> None:
-    first = rig.box.modules[1].driver
-    await rig.box.modules[1].restart("restarted by a person")
-    await until(lambda: rig.state() is S.FAULT, "restart", 10)
-    await until(lambda: rig.state() is S.READY, "back", 20)
-    assert rig.box.modules[1].driver is not first
-    figures = await rig.figures()
-    assert figures['simrack_box_recovery_steps_total{channel="1",step="reset"}'] >= 1
-
-
 async def test_prometheus_reads_states_calls_and_the_pace_of_the_voice(rig: Rig) -> None:
     """Whoever watches the rack from outside sees a box that stands still, or facts that pile up."""
     before = await rig.figures()
@@ -591,85 +380,6 @@ async def test_prometheus_reads_states_calls_and_the_pace_of_the_voice(rig: Rig)
     assert after['simrack_box_channels{state="ready"}'] == 2
     assert after['simrack_box_channels{state="active"}'] == after["simrack_box_outbox"] == 0
     assert {"simrack_box_voice_ticks_late_total", 'simrack_box_at_timeouts_total{channel="2"}'} <= after.keys()
-
-
-async def test_garbage_from_one_module_disturbs_no_other_call(rig: Rig) -> None:
-    other = rig.call(await rig.lab.number(behaviour="tone", tone_hz=900), channel=2)
-    assert await rig.final(other) == 200
-    await until(lambda: rig.phone.hears(900), "voice", 10)
-    await rig.lab.fault(1, "flood", rate=2000, duration_s=1.0)
-    rig.phone.heard.clear()
-    await until(lambda: len(rig.phone.heard) > 16000, "a second of voice")
-    assert rig.phone.share(900) >= 0.9
-    other.again("BYE")
-    await rig.part()
-
-
-async def test_a_megabyte_a_second_of_garbage_disturbs_no_neighbour_and_ends_by_the_ladder(rig: Rig) -> None:
-    """The box stays quick, the neighbour's voice whole, memory where it was, and the module comes back by itself."""
-    other = rig.call(await rig.lab.number(behaviour="tone", tone_hz=900), channel=2)
-    assert await rig.final(other) == 200
-    await until(lambda: rig.phone.hears(900), "voice", 10)
-    before = resident_kb()
-    await rig.lab.fault(1, "storm")
-    await until(lambda: rig.state() is S.FAULT, "fault", 40)
-    rig.phone.heard.clear()
-    await until(lambda: len(rig.phone.heard) > 24000, "three seconds of voice", 10)
-    assert rig.phone.share(900) >= 0.9
-    begun = CLOCK.monotonic()
-    await rig.figures()
-    assert CLOCK.monotonic() - begun < 2
-    await until(lambda: rig.box.modules[1].cured["reset"], "brought back by a restart", 60)
-    await until(lambda: rig.state() is S.READY, "ready", 20)
-    assert resident_kb() - before < 20_000
-    assert rig.state(2) is S.ACTIVE
-    other.again("BYE")
-    await rig.part()
-
-
-def resident_kb() -> int:
-    """Resident memory of this process, the box's among it."""
-    return int(re.findall(r"VmRSS:\s+(\d+)", Path("/proc/self/status").read_text())[0])
-
-
-async def test_a_module_that_hangs_in_a_call_is_noticed_and_its_call_released(rig: Rig) -> None:
-    """The caller would listen to nothing; 8 s by the constants, and some for a loaded machine."""
-    dialog = rig.call(await rig.lab.number(behaviour="tone", tone_hz=700))
-    assert await rig.final(dialog) == 200
-    await rig.lab.fault(1, "hang", duration_s=20)
-    await until(lambda: dialog.request("BYE"), "BYE", 16)
-    part = await rig.part()
-    assert (part.cause, part.side, part.estimated) == (41, "rack", True)
-    await rig.lab.ask("DELETE", "/faults")
-    await rig.lab.on_hook()
-
-
-async def test_a_dial_whose_answer_is_lost_rings_the_called_party_once(rig: Rig) -> None:
-    number = await rig.lab.number(behaviour="tone", tone_hz=700)
-    await rig.lab.fault(1, "answer_lost")
-    dialog = rig.call(number)
-    assert await rig.final(dialog) == 200
-    dialog.again("BYE")
-    await rig.part()
-    rows = await rig.lab.ask("GET", "/ledger/calls")
-    assert len([row for row in rows if row["called"] == number]) == 1
-
-
-async def test_garbage_at_the_dial_never_makes_the_controller_ring_the_called_party_again(rig: Rig) -> None:
-    """The module has dialled, and nobody can read what it says of it."""
-    number = await rig.lab.number(behaviour="no_answer")
-    await rig.lab.fault(1, "garbage", duration_s=60)
-    dialog = rig.call(number)
-    await until(lambda: dialog.final, "final answer", 25)
-    assert dialog.final
-    assert (dialog.final.status, dialog.final.cause) == (503, 41)
-    assert dialog.final.headers["x-simrack-refusal"] == "unsure"
-    await rig.lab.ask("DELETE", "/faults")
-    rows = await rig.lab.ask("GET", "/ledger/calls")
-    assert len([row for row in rows if row["called"] == number]) == 1
-    await until(lambda: rig.state() is S.READY, "ready", 30)
-    await rig.lab.on_hook()
-    assert (await rig.part()).attempt == f"attempt{rig.attempts}"
 
 
 async def test_commands_reach_the_channel(rig: Rig) -> None:
@@ -730,49 +440,6 @@ async def test_a_module_restarts_when_its_call_has_ended(rig: Rig) -> None:
         end()
     await rig.part()
     await rig.lab.on_hook()
-
-
-async def test_a_new_controller_finds_no_unanswered_call_and_all_answered_ones(rig: Rig, lab: Lab) -> None:
-    """Its predecessor's INVITEs died with it; what was answered goes on, and is adopted."""
-    first, second = IDS.token(), IDS.token()
-
-    async def word(boot: str) -> None:
-        message = ControllerTime(boot=boot, seq=1, at=CLOCK.utc())
-        await rig.centre.publish(topics.controller_time(), message.encode())
-
-    await word(first)
-    speaking = rig.call(await lab.number(behaviour="tone", tone_hz=800))
-    assert await rig.final(speaking) == 200
-    ringing = rig.call(await lab.number(behaviour="no_answer"), channel=2)
-    await until(lambda: rig.state(2) is S.ALERTING, "ringing", 10)
-    call = rig.box.modules[2].current
-    assert call
-    # Calls of the new controller itself may be a second ahead of its word.
-    call.moments.invited = replace(call.moments.invited, mono=call.moments.invited.mono - OVERTAKEN_S)
-    await word(second)
-    assert await rig.final(ringing) == 503
-    await until(lambda: rig.parts, "part", 10)
-    assert (rig.parts[0].cause, rig.parts[0].side, rig.parts[0].channel) == (41, "rack", 2)
-    assert rig.state(1) is S.ACTIVE
-    speaking.again("BYE")
-    await rig.part(2)
-    assert speaking.answer_to("BYE")
-
-
-async def test_a_call_whose_bye_nobody_answers_is_over_all_the_same(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The controller is down: the network released the call, so that its part and its channel wait for nobody."""
-    number = await rig.lab.number(behaviour="tone", tone_hz=700, hang_up_after_s=0.5)
-    dialog = rig.call(number)
-    assert await rig.final(dialog) == 200
-    heard: list[bytes] = []
-    monkeypatch.setattr(Controller, "datagram_received", lambda _self, data, _addr: heard.append(data))
-    part = await rig.part()
-    assert (part.cause, part.side, part.estimated) == (16, "called", False)
-    assert rig.state() is S.READY
-    assert abs(part.talk_ms - (await rig.lab.last_call())["talk_ms"]) < 100
-    await until(lambda: any(data.startswith(b"BYE") for data in heard), "BYE")
-    monkeypatch.undo()
-    await until(lambda: dialog.request("BYE"), "its repetition is answered", 10)
 
 
 async def test_a_person_listens_to_a_call(rig: Rig) -> None:

@@ -7,10 +7,13 @@ import socket
 import termios
 import tty
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
+import numpy as np
 import pytest
+from voice_bridge import Clicks, Rig
 
 from simrack.sip import rtp
 from simrack.sip.rtp import Packet
@@ -151,3 +154,29 @@ def hz() -> Callable[..., tuple[float, float]]:
         return float(np.argmax(spectrum)) * rate / (1 << 17), level
 
     return strongest
+
+
+@pytest.fixture
+async def make_rig(clock: Any, module: Any, client: Any) -> AsyncIterator[Callable[..., Rig]]:
+    made: list[Rig] = []
+
+    def make(**options: Any) -> Rig:
+        made.append(Rig(clock, module, client, **options))
+        return made[-1]
+
+    yield make
+    for rig in made:
+        rig.close()
+
+
+@pytest.fixture
+def clicks() -> Clicks:
+    """Samples that break the recurrence x[n] = 2 cos(w) x[n-1] - x[n-2] of a sine by a fifth of its height."""
+
+    def count(pcm: bytes, hz: float, dbfs: float) -> int:
+        line = np.frombuffer(pcm, "<i2").astype(float)
+        wave = 2 * math.cos(2 * math.pi * hz / 8000)
+        peak = 32768 * 10 ** (dbfs / 20) * math.sqrt(2)
+        return int((np.abs(line[2:] - wave * line[1:-1] + line[:-2]) > peak / 5).sum())
+
+    return count

@@ -3,91 +3,21 @@
 import asyncio
 import contextlib
 import itertools
-import math
 import os
-import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+from voice_bridge import Clicks, Rig, Strongest, rms
 
 from simrack.drivers.modems.base import AudioFormat
-from simrack.gateway.voice import AudioLost, AudioPort, Bridge, VoiceTicker
+from simrack.gateway.voice import AudioLost, AudioPort, VoiceTicker
 from simrack.gateway.voice import audio as audio_file
 from simrack.sip import codecs, dtmf
 from simrack.sip.rtp import Packet, RtpPort
 from simrack.sip.sdp import Chosen
-
-Strongest = Callable[..., tuple[float, float]]
-Clicks = Callable[[bytes, float, float], int]
-
-
-class Rig:
-    """A bridge between the fake module and the fake client."""
-
-    def __init__(self, clock: Any, module: Any, client: Any, *, codec: str = "PCMU", rate: int = 8000) -> None:
-        self.clock, self.module, self.client = clock, module, client
-        self.rate, self.row = rate, codecs.row(codec)
-        self.ticker = VoiceTicker(clock)
-        self.port = RtpPort.bind("127.0.0.1", range(20000, 30000))
-        self.audio = AudioPort.open(module.path, AudioFormat(rate))
-        self.chosen = Chosen(codec, self.row.payload_type, 101, client.address, 20, True, True)
-        self.bridge: Bridge = self.ticker.open(self.chosen, self.port, self.audio, no_media_s=5.0)
-        self.far = codecs.make(codec, rate)
-
-    def tick(self) -> None:
-        self.ticker.tick()
-        self.module.listen()
-        self.client.listen()
-        self.clock.now += 0.02
-
-    def run(self, ticks: int, to_module: Any = None, to_client: Any = None) -> None:
-        frame, units = self.rate // 50, self.row.clock // 50
-        for _ in range(ticks):
-            if to_module:
-                payload = self.far.encode(to_module.take(frame))
-                self.client.send(payload, self.port.address, kind=self.row.payload_type, units=units)
-            if to_client:
-                self.module.speak(to_client.take(frame))
-            self.tick()
-
-    def at_client(self) -> bytes:
-        """What the client hears, decoded."""
-        ear = codecs.make(self.row.name, self.rate)
-        return b"".join(ear.decode(p.payload) for p in self.client.packets if p.payload_type == self.row.payload_type)
-
-    def close(self) -> None:
-        self.bridge.close()
-        self.audio.close()
-        self.port.close()
-
-
-@pytest.fixture
-async def make_rig(clock: Any, module: Any, client: Any) -> AsyncIterator[Callable[..., Rig]]:
-    made: list[Rig] = []
-
-    def make(**options: Any) -> Rig:
-        made.append(Rig(clock, module, client, **options))
-        return made[-1]
-
-    yield make
-    for rig in made:
-        rig.close()
-
-
-@pytest.fixture
-def clicks() -> Clicks:
-    """Samples that break the recurrence x[n] = 2 cos(w) x[n-1] - x[n-2] of a sine by a fifth of its height."""
-
-    def count(pcm: bytes, hz: float, dbfs: float) -> int:
-        line = np.frombuffer(pcm, "<i2").astype(float)
-        wave = 2 * math.cos(2 * math.pi * hz / 8000)
-        peak = 32768 * 10 ** (dbfs / 20) * math.sqrt(2)
-        return int((np.abs(line[2:] - wave * line[1:-1] + line[:-2]) > peak / 5).sum())
-
-    return count
 
 
 @pytest.mark.parametrize("rate", [8000, 16000])
@@ -110,10 +40,6 @@ async def test_a_tone_passes_both_ways(
     assert (figures.from_network.late, figures.from_network.concealed) == (0, 0)
     assert figures.mos is not None
     assert figures.mos > 4.0
-
-
-def rms(pcm: bytes | bytearray) -> float:
-    return float(np.sqrt(np.mean(np.frombuffer(bytes(pcm), "<i2").astype(float) ** 2)))
 
 
 async def test_delay_through_the_box_stays_human(make_rig: Callable[..., Rig], tone: Any) -> None:
@@ -231,115 +157,6 @@ async def test_each_packet_length_is_kept(
     stamps = [p.timestamp for p in rig.client.packets]
     assert {(b - a) & 0xFFFFFFFF for a, b in itertools.pairwise(stamps)} == {ptime * 8}
     assert hz(rig.at_client()[-8000:])[0] == pytest.approx(1100, abs=3)
-
-
-async def test_strangers_are_counted_and_not_heard(make_rig: Callable[..., Rig], tone: Any) -> None:
-    """Breaks: anybody on the network speaks into the call."""
-    rig = make_rig()
-    rig.run(20, to_module=tone(700))
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
-        stranger.bind(("127.0.0.1", 0))
-        for k in range(30):
-            data = Packet(0, k, k * 160, 5, codecs.make("PCMU", 8000).encode(tone(2500).take(160))).encode()
-            stranger.sendto(data, rig.port.address)
-            stranger.sendto(b"nonsense", rig.port.address)
-            rig.run(1, to_module=tone(0))
-    assert rig.bridge.strangers == 30
-    assert rig.bridge.foreign == 30
-    assert rms(rig.module.heard[-3200:]) < 110
-
-
-class Attacker:
-    """Somebody who found the call's port: loud, in perfect order, from another host or another port of the client's."""
-
-    def __init__(self, host: str) -> None:
-        self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.sock.bind((host, 0))
-        self.sock.setblocking(False)
-        self.voice = codecs.make("PCMU", 8000).encode(b"\x00\x60" * 160)
-        self.sent = 0
-
-    def shout(self, target: tuple[str, int], client: Any, times: int = 1) -> None:
-        """Packets with the client's own numbers, so that only their source gives them away."""
-        for _ in range(times):
-            packet = Packet(0, client.sequence, client.timestamp, client.ssrc, self.voice)
-            self.sock.sendto(packet.encode(), target)
-            self.sent += 1
-
-    def got(self) -> int:
-        count = 0
-        with contextlib.suppress(BlockingIOError):
-            while self.sock.recv(4096):
-                count += 1
-        return count
-
-
-@pytest.fixture
-def attacker() -> Iterator[Callable[[str], Attacker]]:
-    made: list[Attacker] = []
-
-    def make(host: str) -> Attacker:
-        made.append(Attacker(host))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.sock.close()
-
-
-@pytest.mark.parametrize("times", [1, 100])
-async def test_a_strangers_packets_with_the_clients_numbers_change_nothing(
-    times: int, make_rig: Callable[..., Rig], tone: Any, attacker: Callable[[str], Attacker], clicks: Clicks
-) -> None:
-    """Breaks: who guesses port and numbers speaks into the call, or a flood of his tears holes into it."""
-    rig, thief = make_rig(), attacker("127.0.0.9")
-    voice = tone(700)
-    rig.run(50, to_module=voice)
-    for _ in range(100):
-        thief.shout(rig.port.address, rig.client, times)
-        rig.run(1, to_module=voice)
-    figures = rig.bridge.figures()
-    assert clicks(bytes(rig.module.heard[3200:]), 700, -13) == 0
-    assert (figures.to_network.lost, figures.to_network.late, figures.to_network.concealed) == (0, 0, 0)
-    assert figures.strangers == thief.sent
-    assert thief.got() == 0
-
-
-@pytest.mark.parametrize(("host", "few"), [("127.0.0.9", 100), ("127.0.0.1", 2)])
-async def test_a_stranger_who_is_faster_than_the_client_is_not_heard(
-    host: str, few: int, make_rig: Callable[..., Rig], tone: Any, attacker: Callable[[str], Attacker], clicks: Clicks
-) -> None:
-    """Breaks: in the moment before the client's first packet anybody takes the call over."""
-    rig, thief = make_rig(), attacker(host)
-    for _ in range(few):
-        thief.shout(rig.port.address, rig.client)
-        rig.run(1, to_client=tone(1100))
-    assert rms(rig.module.heard) < 33
-    assert thief.got() == 0
-    assert len(rig.client.packets) == few
-    rig.module.heard.clear()
-    rig.run(100, to_module=tone(700))
-    assert clicks(bytes(rig.module.heard[3200:]), 700, -13) == 0
-
-
-async def test_a_thief_behind_the_clients_own_address_is_out_with_its_first_packet(
-    make_rig: Callable[..., Rig], tone: Any, attacker: Callable[[str], Attacker], clicks: Clicks
-) -> None:
-    """Breaks: behind the same NAT as the client, the first one keeps the call for good (the price that ADR 0403 names)."""
-    rig, thief = make_rig(), attacker("127.0.0.1")
-    for _ in range(20):
-        thief.shout(rig.port.address, rig.client)
-        thief.shout(rig.port.address, rig.client)
-        rig.client.skip()
-        rig.run(1, to_client=tone(1100))
-    assert thief.got() > 0
-    rig.client.ssrc = 4711
-    rig.run(1, to_module=tone(700))
-    thief.got()
-    rig.module.heard.clear()
-    rig.run(100, to_module=tone(700))
-    assert thief.got() == 0
-    assert clicks(bytes(rig.module.heard[6400:]), 700, -13) == 0
 
 
 @pytest.mark.parametrize(("sequence", "stamp"), [(7, 0), (100, 2**31), (30_000, 77), (150, 900_000)])
@@ -734,89 +551,3 @@ class Jumping:
         before = ticker.ticks
         while ticker.ticks < before + 8:  # noqa: ASYNC110  the ticker tells nobody of its ticks
             await asyncio.sleep(0.001)
-
-
-# --- a listener -------------------------------------------------------------------------------------------
-
-
-class Listener:
-    """Where copies of a call come to: two sockets, read as what they are."""
-
-    def __init__(self) -> None:
-        self.sockets = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2)]
-        for each in self.sockets:
-            each.bind(("127.0.0.1", 0))
-            each.setblocking(False)
-
-    @property
-    def addresses(self) -> tuple[tuple[str, int], tuple[str, int]]:
-        said, heard = (each.getsockname() for each in self.sockets)
-        return said, heard
-
-    def take(self, way: int) -> list[bytes]:
-        found = []
-        with contextlib.suppress(BlockingIOError):
-            while True:
-                found.append(self.sockets[way].recv(2048))
-        return found
-
-    def close(self) -> None:
-        for each in self.sockets:
-            each.close()
-
-
-@pytest.fixture
-def listener() -> Iterator[Listener]:
-    made = Listener()
-    yield made
-    made.close()
-
-
-@pytest.mark.parametrize("rate", [8000, 16000])
-async def test_a_listener_gets_each_direction_apart(
-    rate: int, make_rig: Callable[..., Rig], listener: Listener, tone: Any, hz: Strongest
-) -> None:
-    """Breaks: who listens hears one side only, or the two in each other's place, or a wrong pitch."""
-    rig = make_rig(rate=rate)
-    rig.run(10)
-    rig.bridge.listen(*listener.addresses, ("0" * 24, "f" * 24), 60.0)
-    to_module, to_client = tone(700, rate=rate), tone(1100, rate=rate)
-    copies: list[list[bytes]] = [[], []]
-    for _ in range(100):
-        rig.run(1, to_module=to_module, to_client=to_client)
-        for way in (0, 1):
-            copies[way] += listener.take(way)
-    for way, wanted in ((0, 700), (1, 1100)):
-        packets = copies[way]
-        assert len(packets) == pytest.approx(100, abs=2)
-        assert all(each[1] & 0x7F == 8 and len(each) == 12 + 160 for each in packets)
-        numbers = [int.from_bytes(each[2:4], "big") for each in packets]
-        stamps = [int.from_bytes(each[4:8], "big") for each in packets]
-        assert {(b - a) % 2**16 for a, b in itertools.pairwise(numbers)} == {1}
-        assert {(b - a) % 2**32 for a, b in itertools.pairwise(stamps)} == {160}
-        pcm = codecs.make("PCMA", 8000).decode(b"".join(each[12:] for each in packets[-50:]))
-        heard, level = hz(pcm, 8000)
-        assert heard == pytest.approx(wanted, abs=3)
-        assert level == pytest.approx(-13, abs=2)
-
-
-async def test_listening_ends_by_itself_and_changes_nothing_in_the_call(
-    make_rig: Callable[..., Rig], listener: Listener, tone: Any, clicks: Clicks
-) -> None:
-    """Breaks: a browser that was closed is sent voice for ever, or who is listened to hears it."""
-    rig = make_rig()
-    voice = tone(1100)
-    rig.run(30, to_client=voice)
-    rig.bridge.listen(*listener.addresses, ("0" * 24, "f" * 24), 1.0)
-    rig.run(50, to_client=voice)
-    assert rig.bridge.listened
-    rig.run(2, to_client=voice)
-    assert not rig.bridge.listened
-    listener.take(1)
-    rig.run(20, to_client=voice)
-    assert listener.take(1) == []
-    rig.bridge.listen(*listener.addresses, ("0" * 24, "f" * 24), 1.0)
-    rig.bridge.unlisten()
-    rig.run(20, to_client=voice)
-    assert listener.take(1) == []
-    assert clicks(rig.at_client()[-16000:], 1100, -13) == 0
