@@ -45,6 +45,22 @@ def test_a_pattern_is_changed_by_mouse(served: Served, page: Page) -> None:
     expect(page.get_by_text("weekday first")).to_be_visible()
 
 
+def test_what_was_changed_after_its_review_is_reviewed_again(served: Served, page: Page) -> None:
+    """The button to apply would do nothing and say nothing."""
+    page.set_default_timeout(LONGER_MS)
+    served.enter(page, "/routing")
+    page.get_by_role("link", name="Test mobile, weekday").click()
+    page.locator("#f-priority").fill("7")
+    page.get_by_role("button", name="Review the change").click()
+    expect(page.locator("#review-title")).to_be_in_viewport()
+    page.locator("#f-priority").fill("8")
+    page.get_by_role("button", name="Apply now: 1 field").click()
+    expect(page.locator("#review").get_by_role("cell", name="8", exact=True)).to_be_visible()
+    page.get_by_role("button", name="Apply now: 1 field").click()
+    expect(page.get_by_role("status").filter(has_text="is in force")).to_be_visible()
+    expect(page.locator("#f-priority")).to_have_value("8")
+
+
 def test_sims_are_switched_off_by_mouse(served: Served, page: Page) -> None:
     """The night shift could not take a SIM out of use."""
     page.set_default_timeout(LONGER_MS)
