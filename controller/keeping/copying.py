@@ -5,14 +5,14 @@ A copy is one read transaction: it has all of the moment at which it began and n
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import structlog
-from sqlalchemy import Integer, MetaData, Table, column, func, insert, select, table, text
+from sqlalchemy import Integer, MetaData, String, Table, collate, column, func, insert, select, table, text
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
@@ -35,6 +35,8 @@ from simrack.wire.ports import Clock
 BATCH = 20_000
 #: Rows that the driver fetches at once.
 FETCH = 5_000
+#: For one statement only: set on a connection it would hold for all that follow.
+STREAM = {"stream_results": True, "yield_per": FETCH}
 Progress = Callable[[str, int], None]
 log = structlog.get_logger(__name__)
 
@@ -116,8 +118,14 @@ def _revision(connection: Connection) -> str:
 
 
 def _rows(connection: Connection, each: Table) -> Iterator[Sequence[Any]]:
-    ordered = select(*each.columns).order_by(*each.primary_key.columns)
-    yield from connection.execution_options(stream_results=True, yield_per=FETCH).execute(ordered)
+    ordered = select(*each.columns).order_by(*_by_octets(connection, each.primary_key.columns))
+    yield from connection.execute(ordered, execution_options=STREAM)
+
+
+def _by_octets(connection: Connection, columns: Iterable[Any]) -> list[Any]:
+    """The same order on every server: SQLite's, whatever language PostgreSQL was told to sort by."""
+    speaks = connection.dialect.name == "postgresql" and connection.execute(text("SELECT 'a' < 'B'")).scalar_one()
+    return [collate(each, "C") if speaks and isinstance(each.type, String) else each for each in columns]
 
 
 def restore(path: Path, url: str, clock: Clock, progress: Progress = quiet) -> Restored:
@@ -198,9 +206,8 @@ def _compare(connection: Connection, each: TableCopy, path: Path) -> None:
     declared = metadata.tables.get(each.name)
     order = declared.primary_key.columns.keys() if declared is not None else [each.columns[0][0]]
     source = _plain(each)
-    found = connection.execution_options(stream_results=True, yield_per=FETCH).execute(
-        select(source).order_by(*(source.c[name] for name in order if name in source.c))
-    )
+    ordered = select(source).order_by(*_by_octets(connection, (source.c[name] for name in order if name in source.c)))
+    found = connection.execute(ordered, execution_options=STREAM)
     if digest_of(each, found) != (each.rows, each.digest):
         raise UserError(f"table {each.name} was not restored as the copy has it", str(path), "Try again into a new database.")
 
@@ -216,4 +223,4 @@ def _number_on(connection: Connection, each: TableCopy) -> None:
     ).scalar()
     if sequence:
         highest = connection.execute(select(func.max(_plain(each).c[own[0]]))).scalar_one()
-        connection.execute(text("SELECT setval(:sequence, :value)"), {"sequence": sequence, "value": highest})
+        connection.execute(text("SELECT setval(:sequence, :value)"), {"sequence": sequence, "value": highest}).scalar_one()

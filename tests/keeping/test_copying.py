@@ -6,18 +6,20 @@ import io
 import tarfile
 from pathlib import Path
 
+import psycopg
 import pytest
-from production_parts import database_at
-from sqlalchemy import BigInteger, Column, MetaData, String, Table, func, select
+from production_parts import Postgres, as_owner, database_at
+from sqlalchemy import BigInteger, Column, MetaData, String, Table, func, insert, select
 from store.values import NOW, FixedClock, an_open_call, finished
 from web_demo import fill_database
 
 from simrack.controller.keeping import copying
 from simrack.controller.keeping.copyfile import MANIFEST, CopyReader, CopyWriter, Manifest
 from simrack.controller.store import tables as t
-from simrack.controller.store.engine import read_engine
+from simrack.controller.store.engine import read_engine, write_engine
 from simrack.controller.store.migrate import head, migrate
 from simrack.controller.store.queries import Queries
+from simrack.controller.store.rights import OWNER
 from simrack.controller.store.types import UtcTime
 from simrack.controller.store.writer import Writer
 from simrack.wire.errors import UserError
@@ -69,16 +71,18 @@ def test_the_restored_database_goes_on(full: str, tmp_path: Path) -> None:
     target = f"sqlite:///{tmp_path}/restored.db"
     copying.restore(made(full, tmp_path), target, FixedClock())
 
-    async def one_more() -> None:
-        async with Writer(target, FixedClock(), run="later") as writer:
-            await writer.open_call(an_open_call("new-call"))
-            await writer.finish(finished("new-call", "new-attempt"))
-            await writer.open_alarm("broker-down", "critical", "No session")
-
-    asyncio.run(one_more())
+    asyncio.run(one_more(target))
     queries = Queries(target)
     assert queries.story("new-call") is not None
     queries.close()
+
+
+async def one_more(url: str) -> None:
+    """A call with its record, and an alarm, as the controller writes them."""
+    async with Writer(url, FixedClock(), run="later") as writer:
+        await writer.open_call(an_open_call("new-call"))
+        await writer.finish(finished("new-call", "new-attempt"))
+        await writer.open_alarm("broker-down", "critical", "No session")
 
 
 def calls_in(url: str) -> tuple[set[str], set[str]]:
@@ -125,11 +129,46 @@ async def test_a_copy_under_load_is_of_one_moment(production_in_use: None, tmp_p
 
 
 @pytest.mark.stack
-def test_copies_go_from_one_kind_of_database_to_the_other(full: str, tmp_path: Path) -> None:
+def test_copies_go_from_one_kind_of_database_to_the_other_and_back(full: str, tmp_path: Path) -> None:
     """Whoever outgrows the embedded database takes everything along; with --stack this runs on PostgreSQL."""
-    here = f"sqlite:///{tmp_path}/here.db"
-    copying.restore(made(full, tmp_path), here, FixedClock())
-    assert counts(here) == counts(full)
+    here, path = f"sqlite:///{tmp_path}/here.db", made(as_owner(full), tmp_path)
+    copying.restore(path, here, FixedClock())
+    assert counts(here) == counts(as_owner(full))
+    there = as_owner(database_at(tmp_path / "there.db").url)
+    again = tmp_path / "again.backup"
+    copying.copy(here, again, FixedClock(), SOFTWARE)
+    copying.restore(again, there, FixedClock())
+    assert counts(there) == counts(here)
+    with CopyReader(path) as first, CopyReader(again) as second:
+        assert first.manifest == second.manifest
+    asyncio.run(one_more(database_at(tmp_path / "there.db").url))
+    queries = Queries(there)
+    assert queries.story("new-call") is not None
+    queries.close()
+
+
+@pytest.mark.stack
+def test_a_server_that_sorts_by_a_language_is_copied_whole(postgres: Postgres, tmp_path: Path) -> None:
+    """A cluster made in English sorts "a" before "B": its copy must still prove itself on SQLite, which doesn't."""
+    with psycopg.connect(postgres.plain("postgres"), autocommit=True) as connection:
+        connection.execute(
+            "CREATE DATABASE t_english OWNER simrack_owner TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'en'"
+        )
+    with psycopg.connect(postgres.plain("t_english"), autocommit=True) as connection:
+        connection.execute("ALTER SCHEMA public OWNER TO simrack_owner")
+    url, path, target = postgres.url("t_english", OWNER), tmp_path / "english.backup", f"sqlite:///{tmp_path}/english.db"
+    migrate(url, FixedClock())
+    engine = write_engine(url)
+    rows = [
+        {"box": box, "boot": "b", "seq": 1, "kind": "part", "at": NOW, "received": NOW} for box in ("a-1", "B-2", "a1", "B3")
+    ]
+    with engine.begin() as connection:
+        connection.execute(insert(t.box_event_seen), rows)
+    engine.dispose()
+    copying.copy(url, path, FixedClock(), SOFTWARE)
+    copying.restore(path, target, FixedClock())
+    assert counts(target) == counts(url)
+    postgres.drop("t_english")
 
 
 def test_a_damaged_or_cut_copy_is_refused(full: str, tmp_path: Path) -> None:
