@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from simrack.cli.output import JsonOption, say, say_json, table
+from simrack.cli.output import JsonOption, say, say_error, say_json, table
 from simrack.web.accounts import Accounts, PersonForm, Who, rules
 from simrack.web.accounts.tries import ADDRESS, NAME
 from simrack.web.errors import BadForm, Gone, WebError
@@ -195,6 +195,8 @@ def token(
         reading = rules.token_rights(person.role) & rights.LOOKING
         wanted = None if everything else frozenset(right) if right else reading
         made = accounts.sessions.new_token(_who(), person.id, title, wanted, days)
+    if person.must_change:
+        say_error(f"{name} must sign in and change the first password before this token opens anything.")
     if as_json:
         say_json({"account": name, "name": title, "token": made})
     else:

@@ -90,6 +90,7 @@ RIGHTS: Mapping[str, Right] = _rows(
     ("audit.see", "the audit log", (ADMIN, AUDITOR)),
     ("settings.see", "global options", _STAFF),
     ("settings.change", "change global options", (ADMIN,)),
+    ("config.see", "configured things over the API; the right of their kind counts as well", (*_STAFF, OWNER, RESELLER, SALES)),
     ("config.export", "the whole configuration as files", (ADMIN, AUDITOR)),
     ("config.apply", "apply a configuration made of files", (ADMIN,)),
     ("set-up", "the first-run page", (ADMIN,)),

@@ -59,7 +59,8 @@ def test_an_account_is_made_changed_reset_and_closed(config: Path) -> None:
 def test_sessions_and_tokens_are_listed_and_revoked(config: Path) -> None:
     """A stolen token could not be ended from the machine itself."""
     run(config, "add", "Ada", "--role", "administrator")
-    token = run(config, "token", "Ada", "report", "--right", "alarms.see").strip()
+    said, token = run(config, "token", "Ada", "report", "--right", "alarms.see").strip().splitlines()
+    assert "change the first password" in said
     assert len(token) == 64
     (row,) = as_json(config, "sessions")["sessions"]
     assert (row["name"], row["kind"], row["rights"]) == ("report", "token", ["alarms.see"])

@@ -14,6 +14,7 @@ from werkzeug.test import TestResponse
 from simrack.controller.config.kinds import MODELS
 from simrack.controller.store import tables as t
 from simrack.web import forms
+from simrack.web.accounts import Who
 from simrack.web.sections import SECTIONS, Section
 
 SCRIPT = "<script>alert(1)</script>"
@@ -299,3 +300,22 @@ def test_scripts_explain_calls_and_keep_routing_tests(run: Controller) -> None:
     following = client.get(f"/api/v1/sims?limit=500&after={page['next']}", headers=token).get_json()["sims"]
     assert len(page["sims"]) == 2
     assert page["sims"][-1]["iccid"] < following[0]["iccid"]
+
+
+def test_a_token_reads_and_changes_what_its_rights_name(run: Controller) -> None:
+    """A program could not change the configuration at all, or one made for patterns could read senders."""
+    client, accounts = run.stand.signed_in().client, run.stand.room.accounts
+    given = {"config.see", "routing.see", "routing.change"}
+    bearer = {"Authorization": f"Bearer {accounts.sessions.new_token(Who('cli:test'), 1, 'patterns', given, 3)}"}
+    less = {"Authorization": f"Bearer {accounts.sessions.new_token(Who('cli:test'), 1, 'less', given - {'config.see'}, 3)}"}
+    path = "/api/v1/config/pattern/entry?name=Premium"
+    seen = client.get(path, headers=bearer).get_json()
+    assert client.get(path, headers=less).status_code == 403
+    assert client.get("/api/v1/config/sender/entry?name=alpine", headers=bearer).status_code == 403
+    change = {"kind": "pattern", "name": "Premium", "body": {**seen["body"], "priority": 7}, "base": seen["digest"]}
+    assert client.post("/api/v1/config/changes", json={"changes": [change]}, headers=bearer).status_code == 200
+    assert client.get(path, headers=bearer).get_json()["body"]["priority"] == 7
+    sender = {"kind": "sender", "name": "alpine", "op": "remove"}
+    refused = client.post("/api/v1/config/changes", json={"changes": [sender]}, headers=bearer)
+    assert refused.status_code == 403
+    assert "senders.change" in refused.get_json()["detail"]

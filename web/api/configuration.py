@@ -173,7 +173,7 @@ def _entry(stored: Stored) -> EntryOut:
 
 
 @api.get("/config/<kind>", responses={"200": EntriesOut}, summary="Entries of a kind, searched and paged")
-@needs("own.account")
+@needs("config.see")
 def entries(path: KindPath, query: EntriesQuery) -> Response:
     _may_see(path.kind)
     page = configuration.entries(path.kind, text=query.text, after=query.after, limit=query.limit)
@@ -181,7 +181,7 @@ def entries(path: KindPath, query: EntriesQuery) -> Response:
 
 
 @api.get("/config/<kind>/entry", responses={"200": EntryOut, "404": None}, summary="One entry with the digest to base a change on")
-@needs("own.account")
+@needs("config.see")
 def entry(path: KindPath, query: EntryQuery) -> Response:
     _may_see(path.kind)
     stored = configuration.entry(path.kind, query.name)
@@ -194,7 +194,7 @@ def entry(path: KindPath, query: EntryQuery) -> Response:
     "/config/changes", responses={"200": ChangesOut, "409": ChangesOut, "422": ChangesOut, "502": ChangesOut},
     summary="Change entries, together or not at all",
 )  # fmt: skip
-@needs("own.account")
+@needs("config.see")
 def changes(body: ChangesIn) -> Response:
     if configuration.lacking(body.changes):
         return problem(403, "No right to this", f"These changes need: {', '.join(configuration.lacking(body.changes))}.")
