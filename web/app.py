@@ -24,7 +24,7 @@ from simrack.web.guard import HEADERS, HSTS, form_token, same
 from simrack.web.listening import Ears
 from simrack.web.live import Live
 from simrack.web.masks import Mask
-from simrack.web.nav import PAGES
+from simrack.web.nav import Menu, menu
 from simrack.web.settings import WebSettings
 from simrack.wire.causes import name as cause_name
 from simrack.wire.channel import LABELS
@@ -153,7 +153,7 @@ def _words(app: Flask, the_room: Room) -> None:
     app.jinja_env.filters.update(
         clock=text.clock_text, clock_ms=text.clock_ms, seconds=text.seconds_text, offset=text.offset_text,
         percent=text.percent, number=text.number_text, mark=text.mark_text, rung=text.rung_text, iccid=text.iccid_text, at=times.at, day=times.day,
-        full=times.full, stamp_ms=times.stamp_ms, utc=times.utc, iso=times.iso, short=times.short, pairs=_pairs,
+        full=times.full, stamp_ms=times.stamp_ms, utc=times.utc, iso=times.iso, short=times.short, pairs=_pairs, coded=text.coded,
     )  # fmt: skip
     static = Path(cast(str, app.static_folder))
     app.jinja_env.globals.update(
@@ -183,7 +183,7 @@ def _page_words() -> dict[str, Any]:
     here = room()
     return {
         "session": getattr(g, "session", None),
-        "menu": [page for page in PAGES if (who := getattr(g, "session", None)) is not None and who.may(page.right)],
+        "menu": menu(who.may) if (who := getattr(g, "session", None)) is not None else Menu(),
         "csrf": form_token(cookie) if cookie else "",
         "theme": theme if (theme := request.cookies.get("theme")) in ("light", "dark") else "",
         "wall": "wall" in request.args,

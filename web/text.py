@@ -5,6 +5,7 @@ from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 import phonenumbers
+from markupsafe import Markup, escape
 
 DASH = "\N{EN DASH}"
 #: Marks of a record in words; a mark of another release is shown as it is.
@@ -32,6 +33,14 @@ _RUNGS = {
     "power": "Power cycle",
     "out": "Out of service",
 }
+
+
+def coded(words: str) -> Markup:
+    """Words in which `this` is a command or a name to be typed, for a page."""
+    parts = words.split("`")
+    if len(parts) % 2 == 0:
+        return escape(words)
+    return Markup().join(Markup("<code>{}</code>").format(part) if at % 2 else part for at, part in enumerate(parts))
 
 
 def mark_text(mark: str) -> str:

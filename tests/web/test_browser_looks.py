@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 from web_browser import behind_port
-from web_demo import HARD_CALLS, LONG_BOX, TELLING_CALL, few, fleet, long_names, messages
+from web_demo import A_CARD, HARD_CALLS, LONG_BOX, TELLING_CALL, few, fleet, long_names, messages
 from web_helpers import Stand, database, stand
 
+from simrack.web import nav
 from simrack.wire import topics
 from simrack.wire.channel import ChannelState, Mark
 from simrack.wire.messages import CallInfo
@@ -20,16 +21,8 @@ pytestmark = pytest.mark.system
 S = ChannelState
 ROOT = Path(__file__).parents[2]
 WCAG = "['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa']"
-PAGES = (
-    "/rack", "/rack/vienna-02/3", "/calls?text=alpine", "/records?text=1234567", "/alarms?all",
-    f"/records/{TELLING_CALL}",
-)  # fmt: skip
-OTHER_PAGES = (
-    "/rack?wall", "/calls?group=sender&text=nova", "/records?text=999999999", "/records?text=999&cause=900",
-    "/nothing-here", *(f"/records/{HARD_CALLS[name]}" for name in ("six-failed", "refused")),
-)  # fmt: skip
 # Words of ours that must be whole; names given by people may end in an ellipsis.
-CLIPPED = """() => [...document.querySelectorAll('.r2, .lg, .k, .v, .go span, .quiet span, .pill, .btn, th, .load, dt')]
+CLIPPED = """() => [...document.querySelectorAll('.r2, .lg, .k, .v, .go span, .tool span, .pill, .btn, thead th, .load, dt')]
   .filter(e => e.offsetParent && e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).overflowX !== 'visible')
   .map(e => `${e.textContent.trim()} (${e.scrollWidth} in ${e.clientWidth})`)"""
 
@@ -60,31 +53,76 @@ def small(templates: Path, tmp_path: Path) -> Iterator[Stand]:
     room.close()
 
 
-def test_no_page_has_a_barrier_that_axe_finds(small: Stand, page: Page, axe: str) -> None:
-    """People who see little, or use no mouse, could not work here."""
+AREAS = {
+    **{page.path: (page.path,) for page in nav.PAGES},
+    "rack, further": ("/rack/vienna-02/3", "/rack?wall", f"/records/{TELLING_CALL}", "/nothing-here"),
+    "records, further": ("/records?text=1234567", "/records?text=999&cause=900", *(f"/records/{HARD_CALLS[name]}" for name in ("six-failed", "refused"))),
+    "calls, further": ("/calls?group=sender", "/calls/hang-up?group=sender&value=alpine", "/calls?group=sender&text=nothing"),
+    "gateways, further": ("/gateways/vienna-02", "/gateways/vienna-02/restart-box"),
+    "SIMs, further": (f"/sims/card?name={A_CARD}", "/plans", "/plans/plan?name=nova"),
+    "senders, further": ("/senders/sender?name=alpine", "/senders/sender", "/agreements/agreement?name=lab", "/sites", "/installation"),
+    "routing, further": ("/routing/explain", "/routing/tests", "/routing/drafts", "/routing/limits", "/routing/pattern?name=Test+mobile,+weekday"),
+    "statistics, further": ("/statistics?by=hour&period=7d", "/statistics?by=moon&since=never"),
+    "alarms, further": ("/alarms?state=", "/alarms/kinds", "/alarms/notices", "/alarms/1/acknowledge"),
+    "logs, further": ("/logs?text=nothing-of-this", "/logs/controller/level"),
+    "settings, further": ("/settings/options/calls.per_second", "/settings/versions"),
+    "audit, further": ("/audit?since=never&after=x", "/audit/1", "/audit/check"),
+    "accounts, further": ("/accounts/new", "/accounts/1", "/accounts/roles", "/accounts/sessions"),
+    "own account": ("/account", "/account/password", "/account/second-factor", "/account/tokens/new"),
+}  # fmt: skip
+LOOKS = ((1280, "light"), (390, "dark"))
+
+
+@pytest.mark.parametrize("area", AREAS)
+def test_every_page_is_open_to_all_and_fits_each_screen(area: str, small: Stand, page: Page, axe: str) -> None:
+    """Somebody who sees little, uses no mouse or has a telephone could not work here; words would be cut, the page slide sideways."""
+    found: list[str] = []
     with behind_port(small) as served:
-        served.enter(page)
-        found: list[str] = []
-        for path in (*PAGES, *OTHER_PAGES):
-            page.goto(served.base + path, wait_until="domcontentloaded")
-            found += violations(page, axe, path)
-        page.context.clear_cookies()
+        served.enter(page, AREAS[area][0])
+        for width, theme in LOOKS:
+            page.emulate_media(color_scheme="dark" if theme == "dark" else "light", reduced_motion="reduce")
+            page.set_viewport_size({"width": width, "height": 800})
+            for path in AREAS[area]:
+                page.goto(served.base + path, wait_until="domcontentloaded")
+                where = f"{path} at {width}"
+                found += violations(page, axe, where)
+                found += [f"{where}: clipped {word}" for word in page.evaluate(CLIPPED)]
+                heads, wide = page.evaluate("[document.querySelectorAll('h1').length, document.documentElement.scrollWidth]")
+                found += [f"{where}: {heads} h1"] if heads != 1 else []
+                found += [f"{where}: {wide} px wide"] if wide > width else []
+    assert not found, "\n".join(found)
+
+
+def test_the_door_is_open_to_all(small: Stand, page: Page, axe: str) -> None:
+    """Nobody who is kept out at the door gets to the rest."""
+    with behind_port(small) as served:
         page.goto(f"{served.base}/sign-in")
-        found += violations(page, axe, "/sign-in")
-        assert found == []
+        assert violations(page, axe, "/sign-in") == []
 
 
-def test_no_page_has_a_barrier_in_the_dark_or_on_a_phone(small: Stand, page: Page, axe: str) -> None:
-    """The night shift has both."""
+def test_the_menu_fits_a_small_screen_and_is_whole_on_a_telephone(small: Stand, page: Page) -> None:
+    """Sign out would lie below the edge of the screen; a page would be out of the thumb's reach."""
     with behind_port(small) as served:
-        served.enter(page)
-        page.emulate_media(color_scheme="dark", reduced_motion="reduce")
+        served.enter(page, "/audit")
+        whole = page.locator("#whole")
+        assert whole.evaluate("e => e.scrollHeight <= e.clientHeight")
+        expect(page.get_by_role("button", name="Sign out")).to_be_in_viewport(ratio=1)
         page.set_viewport_size({"width": 390, "height": 844})
-        found: list[str] = []
-        for path in PAGES:
-            page.goto(served.base + path, wait_until="domcontentloaded")
-            found += violations(page, axe, path)
-        assert found == []
+        expect(whole).to_be_hidden()
+        page.get_by_role("button", name="More").click()
+        for title in [row.title for row in nav.PAGES]:
+            link = whole.get_by_role("link", name=title, exact=True)
+            expect(link).to_be_in_viewport(ratio=1)
+            assert (link.bounding_box() or {"height": 0})["height"] >= 44, title
+        page.keyboard.press("Escape")
+        expect(whole).to_be_hidden()
+        page.get_by_role("button", name="More").focus()
+        page.keyboard.press("Enter")
+        whole.get_by_role("link", name="Statistics", exact=True).click()
+        expect(page.locator("h1")).to_contain_text("Statistics")
+        page.keyboard.press("g")
+        page.keyboard.press("i")
+        expect(page.locator("h1")).to_contain_text("Audit")
 
 
 def test_nothing_of_ours_is_clipped_however_long_the_names(empty: Stand, page: Page) -> None:

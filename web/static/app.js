@@ -211,7 +211,12 @@
 
   // --- theme: as the system, light, dark; a cookie, so that the next page is drawn in it
   const WORDS = { "": "System", light: "Light", dark: "Dark" };
-  const themed = () => { if ($("#theme-word")) $("#theme-word").textContent = WORDS[root.dataset.theme || ""]; };
+  const themed = () => {
+    if (!$("#theme")) return;
+    const word = WORDS[root.dataset.theme || ""];
+    $("#theme-word").textContent = word;
+    $("#theme").setAttribute("aria-label", `Colours: ${word}`);
+  };
   const turn = () => {
     const order = ["", "light", "dark"];
     const next = order[(order.indexOf(root.dataset.theme || "") + 1) % order.length];
@@ -249,7 +254,7 @@
   };
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
-    if (event.key === "Escape" && !document.querySelector("dialog[open]")) {
+    if (event.key === "Escape" && !document.querySelector("dialog[open], :popover-open")) {
       if (document.activeElement && document.activeElement.id === "find") document.activeElement.blur();
       else close();
       return;
