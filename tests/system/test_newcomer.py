@@ -145,6 +145,7 @@ def read_story(rack: Rack, page: Page) -> None:
 
 
 @pytest.mark.stack
+@pytest.mark.timeout(180)  # its own installation starts within; two cores that many tests share
 def test_own_sender_own_pattern_and_the_story_of_its_first_call(rack: Rack, page: Page) -> None:
     """A newcomer who follows the first page of the documentation would get stuck on the way to a first call."""
     sign_up(rack, page)
