@@ -45,7 +45,9 @@ EXPECTED = {
     "web_recovery": (NOTHING, "racd"),
     "web_try": (NOTHING, "racd"),
     "web_act": ("r---", "ra--"),
+    "web_answer": (NOTHING, "racd"),
     "web_draft": ("r---", "racd"),
+    "web_route_test": (NOTHING, "racd"),
     "setup_link": (NOTHING, "racd"),
 }
 
