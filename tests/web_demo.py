@@ -99,7 +99,7 @@ def fill_database(url: str, clock: Clock, *, seed: int = 7, records: int = 1500)
     engine = write_engine(url)
     ids = DemoIds(seed)
     with engine.begin() as connection:
-        _config(connection, clock.utc())
+        put_configuration(connection, clock.utc(), demo_file())
         _records(connection, clock.utc(), ids, records)
         _story(connection, clock.utc(), ids)
         for name, call in HARD_CALLS.items():
@@ -108,11 +108,11 @@ def fill_database(url: str, clock: Clock, *, seed: int = 7, records: int = 1500)
         web_demo_audit.fill(connection, clock.utc(), TELLING_CALL)
         for message in messages(clock.utc(), seed=seed):
             if isinstance(message, LiveCall):
-                connection.execute(insert(t.open_call).values(**_open_call(message)))
+                connection.execute(insert(t.open_call).values(**open_call(message)))
     engine.dispose()
 
 
-def _open_call(call: LiveCall) -> dict[str, object]:
+def open_call(call: LiveCall) -> dict[str, object]:
     return {
         "call": call.call, "run": "c1", "direction": "out", "sender": call.sender, "calling": call.calling,
         "called": call.called, "sip_call_id": call.call, "from_tag": "a", "started": call.started,
@@ -154,14 +154,15 @@ def demo_file() -> RoutingFile:
     })  # fmt: skip
 
 
-def _config(connection: Connection, now: datetime) -> None:
+def put_configuration(connection: Connection, now: datetime, file: RoutingFile) -> None:
+    """Version 41, in force."""
     connection.execute(
         insert(t.config_version).values(
             version=41, digest="demo", source="demo.toml", actor="demo", created=now, activated=now
         )
     )
     connection.execute(insert(t.config_active).values(id=1, version=41, activated=now))
-    for table, rows in rows_of(demo_file(), "demo"):
+    for table, rows in rows_of(file, "demo"):
         for row in rows:
             connection.execute(insert(table).values(version=41, **row))
 

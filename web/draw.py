@@ -26,6 +26,9 @@ MOST_PIECES = 600
 #: What is drawn when nobody says who listens (tests, and the time before the first stream).
 USUAL = frozenset({"rack", "calls", "open", "pulse"})
 
+#: The head of every page, which nobody has to ask for: with the alarms, and for those who may not see them.
+TOP, TOP_BARE = "top", "top-bare"
+
 Pieces = Iterator[tuple[str, str, str]]
 
 
@@ -52,7 +55,8 @@ class Drawer:
         yield from self._nudges()
         if changes.top:
             yield "rack", "rack", self._render("tiles.html", tiles=tiles(rack, self._desk.known_figures()))
-            yield "*", "top", self._render("top.html", rack=rack)
+            for topic in (TOP, TOP_BARE):
+                yield topic, "top", self._render("top.html", rack=rack, alarms=topic == TOP)
 
     def _rack(self, changes: Changes, rack: Rack, now: datetime, watched: frozenset[str]) -> Pieces:
         if changes.layout:

@@ -12,6 +12,7 @@ from simrack.controller.store.errors import StoreDown
 from simrack.web import cells
 from simrack.web.app import Room, mask, me, names, own, room, wants_part
 from simrack.web.calling import call_view
+from simrack.web.draw import TOP, TOP_BARE
 from simrack.web.feed import Item
 from simrack.web.nav import start_page
 from simrack.web.needs import needs
@@ -200,7 +201,7 @@ def _may_hear(wanted: list[str]) -> frozenset[str]:
     return frozenset(
         topic for topic, kind in kinds.items()
         if kind in TOPICS and me().may(TOPICS[kind]) and (whole or kind not in PIECES)
-    )  # fmt: skip
+    ) | {TOP if me().may("alarms.see") else TOP_BARE}  # fmt: skip
 
 
 def _events(here: Room, place: str, chosen: frozenset[str], cookie: str) -> Iterator[str]:

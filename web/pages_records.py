@@ -33,7 +33,7 @@ def records() -> str:
         "page": page, "columns": columns, "all_columns": _offered(), "shown": shown, "wanted": wanted,
         "wrong": asked.wrong, "names": shown.names, "boxes": _boxes(), "choices": service.CHOICES, "total": counted(page.total, page.more),
         "per_pages": PER_PAGE, "filtered": any(getattr(wanted, name) not in ("", None) for name in service.NARROWING),
-        "link": _Link(given), "heading": heading, "times": room().times, "causes": _causes(), "may_not": _may_not(),
+        "link": _Link(given), "heading": heading, "times": room().times, "causes": _causes(), "may_not": service.without_use(mask(), own()),
         "more": sum(getattr(wanted, name) not in ("", None) for name in MORE), "may_export": me().may("records.export"),
     }  # fmt: skip
     return render_template("records_rows.html" if wants_part("records") else "records.html", **values)
@@ -47,12 +47,6 @@ def counted(total: int, more: bool) -> str:
 def _boxes() -> list[str]:
     """Boxes to choose from; whoever sees rows of their own only is told no other name."""
     return sorted(room().desk.model.snapshot().boxes) if own().everything and not mask().hides("box") else []
-
-
-def _may_not() -> frozenset[str]:
-    """Filters that this session has no use for."""
-    masked = mask()
-    return frozenset(name for name in service.NARROWING if service.kept_from(masked, name))
 
 
 class _Link:

@@ -64,7 +64,7 @@ def _form(asked: service.Asked) -> dict[str, Any]:
     return {
         "wrong": asked.wrong, "names": known, "times": room().times, "periods": service.PERIODS, "choices": search.CHOICES,
         "boxes": sorted(boxes) if own().everything and not masked.hides("box") else [], "may_export": me().may("records.export"),
-        "may_not": frozenset(name for name in search.NARROWING if search.kept_from(masked, name)),
+        "may_not": search.without_use(mask(), own()),
         "causes": [(int(cause), causes.name(int(cause))) for cause in causes.Cause],
         "filtered": [name for name in search.NARROWING[1:] if name not in ("since", "until") and getattr(asked.wanted, name) not in ("", None)],
         "least_s": asked.least_s,

@@ -32,7 +32,7 @@ class AuditQuery(BaseModel):
     limit: int = Field(50, ge=1, le=1000)
 
 
-class EntryOut(BaseModel):
+class AuditEntryOut(BaseModel):
     """One entry; subscriber numbers in `detail` are masked for roles without need."""
 
     seq: int
@@ -49,7 +49,7 @@ class EntryOut(BaseModel):
 class AuditOut(BaseModel):
     """Entries; `next` is 0 when no more follow. `head`: number and hash of the last entry of all, to be kept elsewhere."""
 
-    entries: list[EntryOut]
+    entries: list[AuditEntryOut]
     next: int
     head: str
 
@@ -87,8 +87,8 @@ def check() -> Response:
     return as_json(told.model_copy(update={"seq": fault.seq, "kind": fault.kind, "text": fault.text} if fault else {}))
 
 
-def _out(entry: Entry) -> EntryOut:
-    return EntryOut(
+def _out(entry: Entry) -> AuditEntryOut:
+    return AuditEntryOut(
         seq=entry.seq, at=entry.at, actor=entry.actor, address=entry.address, action=entry.action, subject=entry.subject,
         detail=service.masked(service.told(entry), mask()), previous=entry.previous, hash=entry.hash,
     )  # fmt: skip

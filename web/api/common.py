@@ -32,7 +32,7 @@ PER_PAGE_MOST = 1000
 log = structlog.get_logger(__name__)
 
 
-class Mistake(BaseModel):
+class FieldMistake(BaseModel):
     """One field that can't be taken."""
 
     field: str
@@ -45,7 +45,7 @@ class Problem(BaseModel):
     status: int
     title: str
     detail: str = ""
-    errors: list[Mistake] = []
+    errors: list[FieldMistake] = []
 
 
 class ListQuery(BaseModel):
@@ -83,7 +83,7 @@ def wrong_field(error: BadForm) -> Response:
 
 def wrong_fields(wrong: Mapping[str, str]) -> Response:
     """422 that names each field with what is wrong with it."""
-    return _problem(422, "What was sent can't be taken", [Mistake(field=f, detail=d) for f, d in wrong.items()])
+    return _problem(422, "What was sent can't be taken", [FieldMistake(field=f, detail=d) for f, d in wrong.items()])
 
 
 def invalid(error: ValidationError) -> Response:
@@ -91,11 +91,11 @@ def invalid(error: ValidationError) -> Response:
     found = error.errors(include_url=False, include_context=False, include_input=False)
     return _problem(
         422, "What was sent can't be taken",
-        [Mistake(field=".".join(map(str, one["loc"])) or "body", detail=one["msg"]) for one in found],
+        [FieldMistake(field=".".join(map(str, one["loc"])) or "body", detail=one["msg"]) for one in found],
     )  # fmt: skip
 
 
-def _problem(status: int, title: str, errors: Sequence[Mistake]) -> Response:
+def _problem(status: int, title: str, errors: Sequence[FieldMistake]) -> Response:
     told = Problem(
         status=status, title=title, detail="; ".join(f"{e.field}: {e.detail}" for e in errors), errors=list(errors)
     )
@@ -166,7 +166,7 @@ def described(document: dict[str, Any]) -> dict[str, Any]:
         for method, operation in item.items():
             for status, answer in operation["responses"].items():
                 if status >= "400":
-                    answer.update(error)
+                    answer["content"] = {**_told_otherwise(answer), **error["content"]}
             if method.upper() not in SAFE:
                 operation["responses"].setdefault("400", {"description": "Bad Request", **error})
                 operation["responses"].setdefault("409", {"description": "Conflict", **error})
@@ -174,10 +174,17 @@ def described(document: dict[str, Any]) -> dict[str, Any]:
     return document
 
 
+def _told_otherwise(answer: Mapping[str, Any]) -> dict[str, Any]:
+    """What an operation answers to a request that it could not do, where that is a body of its own."""
+    content = answer.get("content", {})
+    return {kind: said for kind, said in content.items() if not said.get("schema", {}).get("$ref", _PROBLEM).endswith(_PROBLEM)}
+
+
 def _not_key(parameters: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return [parameter for parameter in parameters if parameter["name"] != KEY_HEADER]
 
 
+_PROBLEM = "/Problem"
 _KEY_PARAMETER = {
     "in": "header", "name": KEY_HEADER, "required": False,
     "description": "repeated with the same key within a day, this request acts once and gets the same answer",

@@ -78,6 +78,13 @@ def moment(text: str, times: Times, name: str, wrong: dict[str, str]) -> datetim
         return None
 
 
+def without_use(masked: Mask, own: Own) -> frozenset[str]:
+    """Filters that a page offers no choice for: of what is kept from them, and of names that are not theirs to know."""
+    # A list of all senders would tell an owner of those who never used their cards.
+    others = {"sender"} if own.plans is not None else set[str]()
+    return frozenset(others.union(name for name in NARROWING if kept_from(masked, name)))
+
+
 def permitted(wanted: RecordFilter, mask: Mask, wrong: dict[str, str]) -> RecordFilter:
     """The same without what this session may not know: neither a filter nor an order may tell it."""
     for name in ("sender", "plan", "box", "iccid", "pattern", "channel"):
