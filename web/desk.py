@@ -85,6 +85,11 @@ class _Kept(Generic[T]):
         self._value = self._read()
         self._at = self._clock.monotonic()
 
+    def expire(self) -> None:
+        """The next `get` reads anew."""
+        with self._lock:
+            self._at = float("-inf")
+
     def _renew(self) -> None:
         try:
             self.refresh()
@@ -106,6 +111,10 @@ class Desk:
 
     def names(self) -> Names:
         return self._names.get() or Names()
+
+    def renamed(self) -> None:
+        """A new configuration is in force: its titles show on the next page."""
+        self._names.expire()
 
     def figures(self) -> Figures | None:
         """None: the database could not be asked."""

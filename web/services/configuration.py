@@ -204,6 +204,8 @@ def _ask(action: str, args: dict[str, Any], timeout_s: float) -> CommandReply:
 
 def _applied(answer: CommandReply) -> Applied:
     told = answer.result
+    if answer.ok:
+        room().desk.renamed()
     return Applied(
         version=told.get("version") if answer.ok else None,
         mistakes=tuple(Mistake.model_validate(one) for one in told.get("mistakes", ())),
