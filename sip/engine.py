@@ -97,7 +97,7 @@ class Manager(Transactions):
 
     def __init__(self, config: dict[str, Any], front: Front, ids: Ids) -> None:
         self._front, self._ids = front, ids
-        self._tapes: Tapes | None = config["_tapes"]
+        self._tapes: Tapes | None = config.get("_tapes")
         self._replies = Replies(ids.token(16))
         manager_module.local4remote = OneSocket
         super().__init__(config, self._request)
