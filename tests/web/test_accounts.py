@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pyotp
 import pytest
+from production_parts import as_owner
 from sqlalchemy import create_engine, text
 from web_helpers import KEY, PASSWORD, Browser, Counted, Hands, Stand, stand, text_of
 
@@ -122,7 +123,7 @@ def test_administrators_of_strict_classes_must_enrol(demo: Stand) -> None:
 
 
 def _set_class(demo: Stand, name: str) -> None:
-    engine = create_engine(demo.room.settings.database)
+    engine = create_engine(as_owner(demo.room.settings.database))
     with engine.begin() as connection:
         version = connection.execute(text("SELECT version FROM config_active")).scalar()
         connection.execute(text("DELETE FROM config_installation"))

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import web_demo as demo_data
+from production_parts import as_owner
 from sqlalchemy import insert
 from web_helpers import FAST, NOW, PASSWORD, Stand, text_of
 
@@ -21,7 +22,7 @@ NASTY = "<script>alert(1)</script>"
 
 def write(stand: Stand, *facts: Fact) -> None:
     """Write into the log as the controller does."""
-    engine = write_engine(stand.room.settings.database)
+    engine = write_engine(as_owner(stand.room.settings.database))
     with engine.begin() as connection:
         append(connection, facts, "demo", NOW)
     engine.dispose()
@@ -32,6 +33,7 @@ def fact(number: int, **changes: Any) -> Fact:
     return replace(base, **changes)
 
 
+@pytest.mark.stack
 def test_the_page_shows_who_did_what_and_leads_to_each_entry(empty: Stand) -> None:
     """An auditor reads the night's acts in words, and opens one with everything that was written."""
     browser = empty.signed_in()
@@ -46,6 +48,7 @@ def test_the_page_shows_who_did_what_and_leads_to_each_entry(empty: Stand) -> No
     assert browser.get(f"/audit/{2**70}").status_code == 404
 
 
+@pytest.mark.stack
 def test_filters_live_in_the_address_and_pages_go_by_number(empty: Stand) -> None:
     """What one person did in one hour can be sent to a colleague as a link; older pages miss nothing."""
     browser = empty.signed_in()
@@ -83,6 +86,7 @@ def test_nonsense_in_a_filter_is_told_beside_its_field(empty: Stand, query: str)
     assert browser.get(f"/audit.csv?{query}").status_code in (200, 400)
 
 
+@pytest.mark.stack
 def test_script_and_endless_text_in_an_entry_is_shown_as_text(empty: Stand) -> None:
     """Whoever names a channel like a script gets it written down, not run."""
     browser = empty.signed_in()
@@ -113,6 +117,7 @@ def test_the_check_says_whether_the_log_holds_and_where_it_does_not(empty: Stand
     assert (bad["ok"], bad["seq"], bad["kind"]) == (False, 3, "changed")
 
 
+@pytest.mark.stack
 def test_an_empty_log_says_what_will_stand_there(empty: Stand) -> None:
     """The first day has no dead page."""
     page = text_of(empty.signed_in().get("/audit").text)
@@ -141,6 +146,7 @@ def test_who_may_read_it_and_what_of_numbers(empty: Stand, role: str, status: in
         assert "+88210000" in told
 
 
+@pytest.mark.stack
 def test_the_demo_has_a_log_to_look_at(demo: Stand) -> None:
     """Screenshots and the tour show a log with every kind of entry."""
     page = text_of(demo.signed_in().get("/audit").text)

@@ -6,6 +6,7 @@ import zipfile
 from typing import Any
 
 import pytest
+from production_parts import as_owner
 from sqlalchemy import insert
 from web_helpers import Browser, Stand, text_of
 
@@ -44,7 +45,7 @@ def controller(demo: Stand) -> Controller:
 
 def stored_option(stand: Stand, name: str, value: Any) -> None:
     """As a version with this option set would have it."""
-    engine = write_engine(stand.room.settings.database)
+    engine = write_engine(as_owner(stand.room.settings.database))
     with engine.begin() as connection:
         version = stand.room.desk.queries.config.version()
         body = json.dumps({"name": name, "value": value})
@@ -52,6 +53,7 @@ def stored_option(stand: Stand, name: str, value: Any) -> None:
     engine.dispose()
 
 
+@pytest.mark.stack
 def test_every_option_stands_on_the_page_with_meaning_default_and_range(demo: Stand) -> None:
     """An option that nobody finds is as good as none."""
     shown = text_of(demo.signed_in().get("/settings").text)
@@ -63,6 +65,7 @@ def test_every_option_stands_on_the_page_with_meaning_default_and_range(demo: St
     assert "No option matches" in found
 
 
+@pytest.mark.stack
 def test_an_option_is_set_with_what_it_was_based_on(demo: Stand, controller: Controller) -> None:
     """The number that somebody wrote goes to the controller as a number, with the note."""
     browser = demo.signed_in()
@@ -75,6 +78,7 @@ def test_an_option_is_set_with_what_it_was_based_on(demo: Stand, controller: Con
     assert (action, args) == ("entry-apply", {"changes": [change], "note": "night"})
 
 
+@pytest.mark.stack
 def test_back_to_the_default_removes_the_row(demo: Stand, controller: Controller) -> None:
     """An option at its default follows the default of the next release."""
     stored_option(demo, RATE, 50.0)
@@ -88,6 +92,7 @@ def test_back_to_the_default_removes_the_row(demo: Stand, controller: Controller
 
 
 @pytest.mark.parametrize("value", ["", "many", "0", "-1", "1e99", "nan", "<script>alert(1)</script>", "9" * 4000])
+@pytest.mark.stack
 def test_nonsense_is_told_beside_the_field_and_kept(demo: Stand, controller: Controller, value: str) -> None:
     """A slip must not close the rack, nor lose what was written."""
     browser = demo.signed_in()
@@ -100,6 +105,7 @@ def test_nonsense_is_told_beside_the_field_and_kept(demo: Stand, controller: Con
     assert controller.asked == []
 
 
+@pytest.mark.stack
 def test_a_change_of_two_people_shows_both(demo: Stand, controller: Controller) -> None:
     """The second sees what the first has set, and may apply again on purpose."""
     stored_option(demo, RATE, 60.0)
@@ -126,6 +132,7 @@ def test_values_are_read_in_their_own_kind(name: str, text: str, value: object) 
     assert read_value(CATALOGUE[name], "☃")[1]
 
 
+@pytest.mark.stack
 def test_versions_are_listed_and_an_earlier_one_is_put_in_force(demo: Stand, controller: Controller) -> None:
     """Last night's change is found, looked at, and undone."""
     browser = demo.signed_in()
@@ -141,6 +148,7 @@ def test_versions_are_listed_and_an_earlier_one_is_put_in_force(demo: Stand, con
     assert (answer.status_code, "version 43 is in force meanwhile" in text_of(answer.text)) == (409, True)
 
 
+@pytest.mark.stack
 def test_a_version_leaves_as_files(demo: Stand) -> None:
     """The files of the page are those of the command line."""
     answer = demo.signed_in().get("/settings/versions/41/files.zip")
@@ -160,6 +168,7 @@ def send(browser: Browser, path: str, body: Any) -> tuple[int, Any]:
     return answer.status_code, answer.json
 
 
+@pytest.mark.stack
 def test_api_reads_entries_by_key_and_never_a_hash(demo: Stand) -> None:
     """Whoever pages through sees each entry once; a hash of a password never leaves."""
     browser = demo.signed_in()
@@ -185,6 +194,7 @@ def test_api_reads_entries_by_key_and_never_a_hash(demo: Stand) -> None:
     assert browser.get("/api/v1/config-versions/41").status_code == 200
 
 
+@pytest.mark.stack
 def test_api_changes_answer_with_both_versions_or_the_mistakes(demo: Stand, controller: Controller) -> None:
     """A script learns what stood in its way, in a form that it can act on."""
     browser = demo.signed_in()
