@@ -109,7 +109,7 @@ def test_the_document_tells_of_problems_and_keys(demo: Stand) -> None:
         for method, operation in item.items():
             for status, answer in operation["responses"].items():
                 if status >= "400":
-                    assert list(answer["content"]) == ["application/problem+json"]
+                    assert "application/problem+json" in answer["content"]
             names = [parameter["name"] for parameter in operation.get("parameters", ())]
             assert names.count("Idempotency-Key") == (method not in ("get", "head"))
     assert "Problem" in document["components"]["schemas"]

@@ -79,7 +79,7 @@ def test_a_row_leads_to_exactly_its_calls(demo: Stand) -> None:
     """Whoever asks why a figure is bad would be shown other calls."""
     browser = demo.signed_in()
     page = browser.get(f"/statistics?by=sender&{DAY}").text
-    link = re.search(r'<th scope="row"[^>]*><a href="(/records[^"]+)">.*?</th>\s*<td class="fig">([\d,]+)', page, re.DOTALL)
+    link = re.search(r'<th scope="row"[^>]*><a href="(/records[^"]+)">.*?</th>\s*<td class="fig"[^>]*>([\d,]+)', page, re.DOTALL)
     assert link is not None
     listed = text_of(browser.get(link[1].replace("&amp;", "&")).text)
     assert f"{link[2]} record" in listed
