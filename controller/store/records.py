@@ -89,7 +89,7 @@ class RecordQueries(Reader):
         Raises:
             BadPlace: `wanted.after` is no place in this list.
         """
-        wanted = _storable(wanted)
+        wanted = storable(wanted)
         order = _Order.of(wanted.sort)
         per_page = max(1, min(wanted.per_page, MOST_PER_PAGE))
         place = pages.read(wanted.after, order.sort)
@@ -124,7 +124,7 @@ class RecordQueries(Reader):
         )
 
 
-def _storable(wanted: RecordFilter) -> RecordFilter:
+def storable(wanted: RecordFilter) -> RecordFilter:
     """NUL stands in no record, and PostgreSQL takes it in no text."""
     texts = {name: value.replace("\0", "\ufffd") for name in _TEXTS if "\0" in (value := getattr(wanted, name))}
     return replace(wanted, **texts) if texts else wanted

@@ -17,6 +17,7 @@ from simrack.controller.models import Own, RecordFilter
 from simrack.controller.store import tables as t
 from simrack.controller.store.own import within
 from simrack.controller.store.reader import Reader
+from simrack.controller.store.records import storable
 
 # Groups beyond these are summed up in one; nobody reads more, and a page must not hold a million callers.
 GROUPS_MOST = 2000
@@ -126,7 +127,7 @@ def regrouped(groups: Mapping[str, Counts], name: Callable[[str], str]) -> dict[
 
 
 def _conditions(wanted: RecordFilter, own: Own) -> ColumnElement[bool]:
-    columns = t.cdr.c
+    columns, wanted = t.cdr.c, storable(wanted)
     parts = [within(own, columns.sender, columns.plan)]
     parts += [columns[name] == value for name in _FILTERS if (value := getattr(wanted, name)) not in ("", None)]
     if wanted.since is not None:
