@@ -109,6 +109,10 @@ class Desk:
         self._names = _Kept(queries.names, NAMES_LIFE_S, clock)
         self._figures = _Kept(lambda: queries.figures(clock.utc()), FIGURES_LIFE_S, clock)
 
+    def ever_answered(self) -> bool:
+        """Whether there is a record of an answered call. Raises `StoreDown`."""
+        return bool(self.queries.records(RecordFilter(outcome="answered", per_page=1)).rows)
+
     def names(self) -> Names:
         return self._names.get() or Names()
 

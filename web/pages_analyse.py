@@ -2,7 +2,6 @@
 
 from flask import Blueprint, render_template, request
 
-from simrack.controller.models import RecordFilter
 from simrack.web.app import room, wants_part
 from simrack.web.needs import needs
 from simrack.web.services import analyse as service
@@ -28,7 +27,6 @@ def analyse() -> str:
 def facts_now() -> service.Facts:
     """What there is to look at, as it is now. Raises `StoreDown`."""
     desk = room().desk
-    answered = desk.queries.records(RecordFilter(outcome="answered", per_page=1))
     return service.Facts(
-        desk.clock.utc(), desk.model.snapshot(), desk.names(), configuration.table(), desk.queries.alarms(), bool(answered.rows)
+        desk.clock.utc(), desk.model.snapshot(), desk.names(), configuration.table(), desk.queries.alarms(), desk.ever_answered()
     )

@@ -2,7 +2,6 @@
 
 from flask import Blueprint, render_template
 
-from simrack.controller.models import RecordFilter
 from simrack.web.app import room
 from simrack.web.needs import needs
 from simrack.web.services import configuration, setting_up
@@ -24,5 +23,4 @@ def set_up() -> str:
 def known_now() -> setting_up.Known:
     """What set-up is judged by, as it is now. Raises `StoreDown`."""
     desk = room().desk
-    answered = desk.queries.records(RecordFilter(outcome="answered", per_page=1))
-    return setting_up.Known(configuration.table(), desk.model.snapshot(), bool(answered.rows))
+    return setting_up.Known(configuration.table(), desk.model.snapshot(), desk.ever_answered())

@@ -1,5 +1,6 @@
 """How times, durations, numbers and causes are written for people."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from zoneinfo import ZoneInfo
@@ -158,3 +159,12 @@ class Times:
             return None
         moment = datetime.fromisoformat(text)
         return moment if moment.tzinfo else moment.replace(tzinfo=self.zone)
+
+    def asked(self, given: Mapping[str, str], name: str, wrong: dict[str, str]) -> datetime | None:
+        """What a form or an address gives as `name`, in UTC; nonsense goes into `wrong`."""
+        try:
+            moment = self.parse(given.get(name, "").strip())
+            return moment.astimezone(UTC) if moment is not None else None
+        except (ValueError, OverflowError):
+            wrong[name] = "A day and time, for instance 2026-11-21T14:30."
+            return None

@@ -5,7 +5,6 @@ Acts go to the controller, which checks the right again, audits and answers. The
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Literal, get_args
 
 from simrack.controller.alarms.catalogue import CATALOGUE, Kind
@@ -75,7 +74,7 @@ def read_filter(given: Mapping[str, str]) -> tuple[AlarmFilter, dict[str, str]]:
         after = ""
     return AlarmFilter(
         state=state, severity=severity, kind=kind, text=given.get("text", "").strip()[:200], after=int(after or 0),
-        since=_moment(given, "since", wrong), until=_moment(given, "until", wrong),
+        since=room().times.asked(given, "since", wrong), until=room().times.asked(given, "until", wrong),
     ), wrong  # fmt: skip
 
 
@@ -85,14 +84,6 @@ def _one_of(given: Mapping[str, str], name: str, known: tuple[str, ...], wrong: 
         return value
     wrong[name] = f"Choose one of {', '.join(filter(None, known))}."
     return ""
-
-
-def _moment(given: Mapping[str, str], name: str, wrong: dict[str, str]) -> datetime | None:
-    try:
-        return room().times.parse(given.get(name, "").strip())
-    except (ValueError, OverflowError):
-        wrong[name] = "A day and time, for instance 2026-11-21T14:30."
-        return None
 
 
 def acknowledge(alarm: int, note: str) -> None:

@@ -4,7 +4,6 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from simrack.controller.audit.chain import Entry, Verdict
@@ -115,19 +114,11 @@ def read_filter(given: Mapping[str, str]) -> tuple[AuditFilter, dict[str, str]]:
             texts[name] = ""
     if texts["actor"] and ":" not in texts["actor"] and texts["actor"] != CONTROLLER:
         texts["actor"] = f"user:{texts['actor']}"
-    since, until = (_moment(given, name, wrong) for name in ("since", "until"))
+    since, until = (room().times.asked(given, name, wrong) for name in ("since", "until"))
     after = given.get("after", "").strip()
     if after and not (after.isdecimal() and len(after) <= 18):
         wrong["after"], after = "This is no page of the list.", ""
     return AuditFilter(**texts, since=since, until=until, after=int(after or 0), per_page=PER_PAGE), wrong
-
-
-def _moment(given: Mapping[str, str], name: str, wrong: dict[str, str]) -> datetime | None:
-    try:
-        return room().times.parse(given.get(name, "").strip())
-    except (ValueError, OverflowError):
-        wrong[name] = "A day and time, for instance 2026-11-21T14:30."
-        return None
 
 
 def check() -> Verdict | None:

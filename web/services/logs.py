@@ -24,17 +24,9 @@ def read_filter(given: Mapping[str, str]) -> tuple[LogFilter, dict[str, str]]:
         wrong["level"], level = f"Choose one of {', '.join(LEVELS)}.", ""
     words = {name: given.get(name, "").strip()[:LONGEST] for name in (*EXACT, "text")}
     return LogFilter(
-        level=level, **words, since=_moment(given, "since", wrong), until=_moment(given, "until", wrong),
+        level=level, **words, since=room().times.asked(given, "since", wrong), until=room().times.asked(given, "until", wrong),
         before=read_place(given.get("before", ""), wrong),
     ), wrong  # fmt: skip
-
-
-def _moment(given: Mapping[str, str], name: str, wrong: dict[str, str]) -> datetime | None:
-    try:
-        return room().times.parse(given.get(name, "").strip())
-    except (ValueError, OverflowError):
-        wrong[name] = "A day and time, for instance 2026-11-21T14:30."
-        return None
 
 
 def read_place(text: str, wrong: dict[str, str]) -> tuple[datetime, int] | None:

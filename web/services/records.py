@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from typing import Any
 
 from simrack.controller.models import Own, RecordFilter, RecordPage, RecordRow
@@ -55,7 +54,7 @@ def read(given: Mapping[str, str], times: Times, mask: Mask) -> Asked:
         elif number:
             wrong[name] = f"A number from {least} to {most}."
     for name in ("since", "until"):
-        values[name] = moment(given.get(name, "").strip(), times, name, wrong)
+        values[name] = times.asked(given, name, wrong)
     values["sort"] = given.get("sort", "").strip() or "-started"
     return Asked(permitted(RecordFilter(**values), mask, wrong), wrong)
 
@@ -66,16 +65,6 @@ def _word(given: Mapping[str, str], name: str, wrong: dict[str, str]) -> str:
         wrong[name] = f"At most {TEXT_MOST} characters."
         return ""
     return text
-
-
-def moment(text: str, times: Times, name: str, wrong: dict[str, str]) -> datetime | None:
-    """A day and time of a form, in UTC; nonsense goes into `wrong`."""
-    try:
-        parsed = times.parse(text)
-        return parsed.astimezone(UTC) if parsed is not None else None
-    except (ValueError, OverflowError):
-        wrong[name] = "A day and time, for instance 2026-11-21T14:30."
-        return None
 
 
 def without_use(masked: Mask, own: Own) -> frozenset[str]:
