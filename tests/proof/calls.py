@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from proof.common import Options, Proof, Slice, prove
+from proof.common import BESIDE_CALLS, Options, Proof, Slice, prove
 from support import processes
 from system import sipp as s
 from system.rack import Rack
@@ -104,4 +104,4 @@ def work(options: Options) -> Slice:
 
 
 if __name__ == "__main__":
-    prove(Proof("calls", f"each record equals the network's own books within {LEEWAY_MS} ms", Path(__file__)), work)
+    prove(Proof("calls", f"each record equals the network's own books within {LEEWAY_MS} ms", Path(__file__), beside=BESIDE_CALLS), work)

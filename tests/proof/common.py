@@ -29,6 +29,16 @@ from typing import Any, NoReturn
 ROOT = Path(__file__).resolve().parents[2]
 #: The product: a change in any of them makes earlier slices worthless.
 FOLDERS = ("wire", "sip", "drivers", "gateway", "controller", "simbank", "lab", "cli", "web")
+#: What people look at and order, beside the calls: pages, reports, and the commands that print them. A call goes through
+#: none of it, so that a proof about calls outlives a change there; processes, wiring and everything that writes stay in.
+BESIDE_CALLS = (
+    "web", "controller/alarms", "controller/audit", "controller/keeping",
+    *(f"controller/store/{name}.py" for name in ("pages", "queries", "records", "statistics")),
+    *(f"cli/{name}.py" for name in (
+        "account", "alarms", "analyse", "audit", "backup", "bans", "boxes", "call", "cdr", "config", "doctor", "logs",
+        "monitoring", "places", "rack", "route", "stats", "toml_text",
+    )),
+)  # fmt: skip
 #: Findings kept of one slice; a run that fails thousands of times fails for a few reasons.
 KEEP_WRONG = 50
 USAGE, BROKEN = 2, 1
@@ -36,13 +46,18 @@ USAGE, BROKEN = 2, 1
 
 @dataclass(frozen=True)
 class Proof:
-    """What is proved. `also` are further files (from the root) that the result rests on; `wanted` are counts to reach."""
+    """What is proved. `wanted` are counts to reach.
+
+    `also` are further files (from the root) that the result rests on, `beside` files and folders of the product that
+    it does not rest on.
+    """
 
     what: str
     claim: str
     script: Path
     wanted: Mapping[str, int] = field(default_factory=dict)
     also: Sequence[str] = ()
+    beside: Sequence[str] = ()
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -90,15 +105,19 @@ def git(*words: str, root: Path = ROOT) -> str:
     return done.stdout.strip()
 
 
-def code_hash(paths: Sequence[str], root: Path = ROOT) -> str:
-    """One hash of what HEAD holds at `paths`. Raises `Refused` for a path that HEAD does not have."""
-    trees = [f"{path} {git('rev-parse', f'HEAD:{path}', root=root)}" for path in paths]
-    return hashlib.sha256("\n".join(trees).encode()).hexdigest()[:16]
+def code_hash(paths: Sequence[str], beside: Sequence[str] = (), root: Path = ROOT) -> str:
+    """One hash of what HEAD holds at `paths`, without `beside`. Raises `Refused` for a path that HEAD does not have."""
+    for path in (*paths, *beside):
+        git("rev-parse", f"HEAD:{path}", root=root)
+    files = git("ls-tree", "-r", "HEAD", "--", *paths, root=root).splitlines()
+    left_out = tuple(beside), tuple(f"{path}/" for path in beside)
+    kept = [line for line in files if (name := line.split("\t")[1]) not in left_out[0] and not name.startswith(left_out[1])]
+    return hashlib.sha256("\n".join(kept).encode()).hexdigest()[:16]
 
 
-def check_clean(paths: Sequence[str], root: Path = ROOT) -> None:
+def check_clean(paths: Sequence[str], beside: Sequence[str] = (), root: Path = ROOT) -> None:
     """Raises `Refused` when the files differ from HEAD: nobody could repeat such a proof."""
-    changed = git("status", "--porcelain", "--", *paths, root=root)
+    changed = git("status", "--porcelain", "--", *paths, *(f":(exclude){path}" for path in beside), root=root)
     if changed:
         raise Refused(f"uncommitted changes; commit them, or use --trial, which writes nothing:\n{changed}")
 
@@ -106,7 +125,7 @@ def check_clean(paths: Sequence[str], root: Path = ROOT) -> None:
 def keep(proof: Proof, options: Options, made: Slice, seconds: float, root: Path = ROOT) -> dict[str, Any]:
     """Add a slice to the proof's file, written in one step; returns the document."""
     path = file_of(proof.what, root)
-    code = code_hash(proof.paths, root)
+    code = code_hash(proof.paths, proof.beside, root)
     slices = [*slices_of(path, code), _slice(options, made, seconds, root)]
     document = _document(proof, git("rev-parse", "HEAD", root=root), code, slices)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -130,7 +149,7 @@ def slices_of(path: Path, code: str) -> list[dict[str, Any]]:
 
 def next_seed(proof: Proof, root: Path = ROOT) -> int:
     """A seed that no slice of this code has had: the same one again would prove nothing new."""
-    slices = slices_of(file_of(proof.what, root), code_hash(proof.paths, root))
+    slices = slices_of(file_of(proof.what, root), code_hash(proof.paths, proof.beside, root))
     return 1 + max((one["seed"] for one in slices), default=0)
 
 
@@ -158,6 +177,7 @@ def _document(proof: Proof, commit: str, code: str, slices: list[dict[str, Any]]
         "claim": proof.claim,
         "commit": commit,
         "code": code,
+        **({"beside": list(proof.beside)} if proof.beside else {}),
         "seeds": [one["seed"] for one in slices],
         "seconds": sum(one["seconds"] for one in slices),
         "counts": dict(sorted(counts.items())),
@@ -191,7 +211,7 @@ def prove(
     try:
         options = parse(proof, argv, add)
         if not options.trial:
-            check_clean(proof.paths)
+            check_clean(proof.paths, proof.beside)
         status = _run(proof, work, options)
     except Refused as why:
         sys.stderr.write(f"simrack: {why}\n")
@@ -200,14 +220,14 @@ def prove(
 
 
 def _run(proof: Proof, work: Callable[[Options], Slice], options: Options) -> int:
-    before, began = None if options.trial else code_hash(proof.paths), time.monotonic()
+    before, began = None if options.trial else code_hash(proof.paths, proof.beside), time.monotonic()
     made = work(options)
     seconds = time.monotonic() - began
     if before is None:
         _say({**_slice(options, made, seconds, ROOT), "trial": True})
         return 0 if made.ok else BROKEN
-    check_clean(proof.paths)
-    if code_hash(proof.paths) != before:
+    check_clean(proof.paths, proof.beside)
+    if code_hash(proof.paths, proof.beside) != before:
         raise Refused("the code changed while the proof ran; nothing was written")
     document = keep(proof, options, made, seconds)
     _say({**document, "slices": len(document["slices"]), "last": document["slices"][-1]})

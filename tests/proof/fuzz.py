@@ -13,7 +13,7 @@ from collections import Counter
 from pathlib import Path
 
 from fuzz.all import NAMES
-from proof.common import ROOT, Options, Proof, Slice, prove
+from proof.common import BESIDE_CALLS, ROOT, Options, Proof, Slice, prove
 
 HERE = ROOT / "tests/fuzz"
 WORKERS = 2
@@ -21,7 +21,7 @@ WORKERS = 2
 SHOWN = 400
 PROOF = Proof(
     "fuzz", "no octets make a parser raise, hang, or say something else when its output is read again",
-    Path(__file__), wanted={f"{name}_seconds": 600 for name in NAMES}, also=("tests/fuzz",),
+    Path(__file__), wanted={f"{name}_seconds": 600 for name in NAMES}, also=("tests/fuzz",), beside=BESIDE_CALLS,
 )  # fmt: skip
 
 

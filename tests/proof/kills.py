@@ -13,7 +13,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from proof.common import ROOT, Options, Proof, Slice, prove
+from proof.common import BESIDE_CALLS, ROOT, Options, Proof, Slice, prove
 from system.floor import Size, keep_logs, open_floor
 from system.kills import KINDS, PHASES, Kill, Result, channels_for, run_round
 
@@ -106,6 +106,7 @@ PROOF = Proof(
     ROOT / "tests/proof/kills.py",
     wanted={"kills": 200},
     also=tuple(f"tests/system/{name}.py" for name in SUPPORT),
+    beside=BESIDE_CALLS,
 )
 
 if __name__ == "__main__":

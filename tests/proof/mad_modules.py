@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from proof.common import Options, Proof, Slice, prove
+from proof.common import BESIDE_CALLS, Options, Proof, Slice, prove
 from support import processes
 from voice_mad import FAULTS, Rig, Trouble, talking
 
@@ -75,7 +75,7 @@ if __name__ == "__main__":
         Proof(
             "mad_modules", f"{CALLS - MAD} of {CALLS} calls stay inside S3 while {MAD} modules go mad in turn", Path(__file__),
             wanted={"faults": 40, "planted and found": 1},
-            also=("tests/voice_mad.py", "tests/voice_ends.py", "tests/voice_judge.py"),
+            also=("tests/voice_mad.py", "tests/voice_ends.py", "tests/voice_judge.py"), beside=BESIDE_CALLS,
         ),
         work,
     )  # fmt: skip

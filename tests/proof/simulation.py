@@ -13,7 +13,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from proof.common import ROOT, Options, Proof, Slice, prove
+from proof.common import BESIDE_CALLS, ROOT, Options, Proof, Slice, prove
 
 WORKERS = 2
 WEEK = 7
@@ -21,7 +21,7 @@ PHASES = ("before-100", "ringing", "early-media", "talking", "releasing")
 PROOF = Proof(
     "simulation", "no invariant of quality.md breaks under random faults on the virtual clock", Path(__file__),
     wanted={"weeks": 200, **{f"killed {who} {phase}": 8 for who in ("controller", "box") for phase in PHASES}},
-    also=("tests/simulate",),
+    also=("tests/simulate",), beside=BESIDE_CALLS,
 )  # fmt: skip
 #: A slice's seeds: far enough apart that no two slices share one.
 SEEDS_PER_SLICE = 10_000

@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-from proof.common import Options, Proof, Slice, prove
+from proof.common import BESIDE_CALLS, Options, Proof, Slice, prove
 from voice_run import broken, codec_share, detector_finds, measure
 
 CALLS = 32
@@ -36,7 +36,7 @@ if __name__ == "__main__":
         Proof(
             "voice", f"{CALLS} calls: none late, at most {DELAY_MS:.0f} ms added at p95, no click", Path(__file__),
             wanted={"call seconds": CALLS * 590},
-            also=("tests/voice_run.py", "tests/voice_ends.py", "tests/voice_judge.py", "tests/voice_box.py"),
+            also=("tests/voice_run.py", "tests/voice_ends.py", "tests/voice_judge.py", "tests/voice_box.py"), beside=BESIDE_CALLS,
         ),
         work,
     )  # fmt: skip

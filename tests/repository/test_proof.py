@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from proof.common import (
+    BESIDE_CALLS,
     FOLDERS,
     Options,
     Proof,
@@ -88,18 +89,39 @@ def test_another_code_begins_anew(tree: Tree) -> None:
     assert len(json.loads(file_of("kills", tree.root).read_text())["slices"]) == 2
     tree.write("sip/code.py", "changed\n")
     tree.commit()
-    assert slices_of(file_of("kills", tree.root), code_hash(PROOF.paths, tree.root)) == []
+    assert slices_of(file_of("kills", tree.root), code_hash(PROOF.paths, root=tree.root)) == []
     tree.keep(PROOF, TWICE, HELD)
     assert json.loads(file_of("kills", tree.root).read_text())["counts"] == {"kills": 3}
+
+
+def test_what_a_proof_does_not_rest_on_may_change(tree: Tree) -> None:
+    """A page changes; the kills of calls that nobody looked at stay what they were, those of the page do not."""
+    before = code_hash(PROOF.paths, ("web", "cli/code.py"), tree.root), code_hash(PROOF.paths, root=tree.root)
+    tree.write("web/new.py", "a page\n")
+    tree.write("cli/code.py", "a report\n")
+    check_clean(PROOF.paths, ("web", "cli/code.py"), tree.root)
+    tree.commit()
+    assert code_hash(PROOF.paths, ("web", "cli/code.py"), tree.root) == before[0]
+    assert code_hash(PROOF.paths, root=tree.root) != before[1]
+    tree.write("cli/new.py", "a process\n")
+    tree.commit()
+    assert code_hash(PROOF.paths, ("web", "cli/code.py"), tree.root) != before[0]
+
+
+def test_what_is_left_out_exists(tree: Tree) -> None:
+    """A name that is gone would silently leave out nothing."""
+    with pytest.raises(Refused, match="gone"):
+        code_hash(PROOF.paths, ("controller/gone.py",), tree.root)
+    code_hash(FOLDERS, BESIDE_CALLS)
 
 
 @pytest.mark.parametrize("path", ["gateway/code.py", "tests/proof/kills.py", "web/new.py"])
 def test_a_changed_tree_is_refused(tree: Tree, path: str) -> None:
     """A proof of what was never committed can be repeated by nobody."""
-    check_clean(PROOF.paths, tree.root)
+    check_clean(PROOF.paths, root=tree.root)
     tree.write(path, "mended just now\n")
     with pytest.raises(Refused, match=path):
-        check_clean(PROOF.paths, tree.root)
+        check_clean(PROOF.paths, root=tree.root)
 
 
 def test_a_bad_slice_is_not_forgotten(tree: Tree) -> None:
