@@ -6,7 +6,7 @@ Pages are judged by eye with it (`shots.py`), and the tests count on what it hol
 import math
 import random
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import web_demo_audit
@@ -538,3 +538,13 @@ def _channel(
 
 def demo_url(folder: Path) -> str:
     return f"sqlite:///{folder / 'demo.db'}"
+
+
+def speaking() -> Iterator[str]:
+    """Calls in progress that are in every rack of these messages; their ids don't depend on the time."""
+    for message in few(messages(datetime(2026, 11, 20, tzinfo=UTC))):
+        if isinstance(message, LiveCall) and message.state == "speaking":
+            yield message.call
+
+
+A_CALL, ANOTHER_CALL, *_ = speaking()

@@ -43,6 +43,14 @@ CONNECT_S = 15.0
 THREAD_S = 10.0
 #: Listeners at a time: each is two streams of 80 kbit/s and an encryption.
 MOST_SESSIONS = 20
+#: Longer than the order to the box takes, or its refusal; shorter than a page waits for this thread.
+LEAVING_S = 7.0
+#: How often it is looked whether a listener may go on.
+WATCH_S = 1.0
+#: The page asks every 2 s. One that has not for so long has lost its session, or its right, or stands still.
+SILENT_S = 90.0
+#: What is said of listeners that were ended here, for pages that ask later.
+MOST_OVER = 100
 #: Octets of an offer with two audio lines; browsers send 3,000.
 MOST_OFFER = 16 * 1024
 _PCMA_TYPE = "audio/pcma"
@@ -61,7 +69,7 @@ class Inlet(asyncio.DatagramProtocol):
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._waiting: asyncio.Queue[tuple[int, bytes]] = asyncio.Queue(MOST_WAITING)
+        self._waiting: asyncio.Queue[tuple[bytes, int, bytes]] = asyncio.Queue(MOST_WAITING)
         self.address: Address = ("", 0)
         self.source: Address | None = None
         self.packets = 0
@@ -82,10 +90,10 @@ class Inlet(asyncio.DatagramProtocol):
         self.packets, self.last_at = self.packets + 1, self._clock.monotonic()
         if self._waiting.full():
             self._waiting.get_nowait()
-        self._waiting.put_nowait((int.from_bytes(data[4:8], "big"), data[HEADER:]))
+        self._waiting.put_nowait((data[8:HEADER], int.from_bytes(data[4:8], "big"), data[HEADER:]))
 
-    async def next(self) -> tuple[int, bytes]:
-        """The next packet's RTP time and its voice."""
+    async def next(self) -> tuple[bytes, int, bytes]:
+        """The next packet's stream (its SSRC), RTP time and voice."""
         return await self._waiting.get()
 
     def say(self, data: bytes) -> None:
@@ -106,17 +114,20 @@ class Way(MediaStreamTrack):
     def __init__(self, inlet: Inlet) -> None:
         super().__init__()
         self._inlet = inlet
-        self._last: int | None = None
-        self._pts = 0
+        self._stream: bytes | None = None
+        self._last = self._pts = 0
 
     async def recv(self) -> "Packet[Any]":
         """The next packet, when it comes. Raises `MediaStreamError` when the track was ended."""
         if self.readyState != "live":
             raise MediaStreamError
-        stamp, voice = await self._inlet.next()
-        if self._last is not None:
+        stream, stamp, voice = await self._inlet.next()
+        if stream == self._stream:
             self._pts += (stamp - self._last) & 0xFFFFFFFF
-        self._last = stamp
+        elif self._stream is not None:
+            # A box that was asked anew begins anew; the browser hears one stream that goes on.
+            self._pts += len(voice)
+        self._stream, self._last = stream, stamp
         packet: Packet[Any] = Packet(voice)
         packet.pts, packet.time_base = self._pts, Fraction(1, RATE)
         return packet
@@ -124,16 +135,24 @@ class Way(MediaStreamTrack):
 
 @dataclass(eq=False, slots=True)
 class Session:
-    """One browser that hears one call. `over` is called once, in a thread of its own, when it has gone."""
+    """One browser that hears one call.
+
+    `keep` is asked every second, in a thread, why it can't go on; "" when it can. `over` is called once, in a thread of
+    its own, when it has gone; `told` is set after that.
+    """
 
     id: str
     owner: int  # the account
+    name: str  # of its person
     subject: str  # what it hears: a call's id
-    inlets: tuple[Inlet, ...]
     over: Callable[["Session"], None]
+    keep: Callable[["Session"], str]
     begun: float
+    asked: float  # when its page last asked how it goes
+    inlets: tuple[Inlet, ...] = ()
     peer: RTCPeerConnection | None = None
     ended: bool = False
+    told: threading.Event = field(default_factory=threading.Event)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     @property
@@ -155,12 +174,24 @@ class Ears:
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._sessions: dict[str, Session] = {}
+        self._leaving: dict[str, Session] = {}  # by subject: the box may not know yet that they have gone
+        self._over: dict[str, tuple[int, str]] = {}
 
     # --- for page threads -----------------------------------------------------------------------------------
 
-    def open(self, owner: int, subject: str, ways: int, over: Callable[[Session], None]) -> Session:
-        """Ports for a call's voice. Raises `NotHeard`: too many listen already."""
-        return self._do(self._open(owner, subject, ways, over))
+    def open(
+        self, owner: int, name: str, subject: str, ways: int, over: Callable[[Session], None],
+        keep: Callable[[Session], str] = lambda _session: "",
+    ) -> Session:  # fmt: skip
+        """Ports for a call's voice. Raises `NotHeard`: somebody hears it already, or too many listen."""
+        made = Session(
+            self._ids.token(8), owner, name, subject, over, keep, self._clock.monotonic(), self._clock.monotonic()
+        )
+        return self._do(self._open(made, ways))
+
+    def listener(self, subject: str) -> Session | None:
+        """Who hears this now."""
+        return next((one for one in tuple(self._sessions.values()) if one.subject == subject), None)
 
     def connect(self, session: Session, offer: str, *, source: str = "", speak: bool = False) -> str:
         """Answer a browser's offer (SDP). `source`: the box's port, where it is known; with `speak` it is sent silence.
@@ -175,9 +206,17 @@ class Ears:
         self._do(self._close(session))
 
     def find(self, id_: str, owner: int) -> Session | None:
-        """A session of this account."""
+        """A session of this account, whose page asks for it."""
         found = self._sessions.get(id_)
-        return found if found is not None and found.owner == owner else None
+        if found is None or found.owner != owner:
+            return None
+        found.asked = self._clock.monotonic()
+        return found
+
+    def ended(self, id_: str, owner: int) -> str:
+        """Why a session of this account was ended here; "" when it was not."""
+        whose, why = self._over.get(id_, (0, ""))
+        return why if whose == owner else ""
 
     def stop(self) -> None:
         """End all sessions and the thread."""
@@ -217,16 +256,33 @@ class Ears:
 
     # --- in the loop ----------------------------------------------------------------------------------------
 
-    async def _open(self, owner: int, subject: str, ways: int, over: Callable[[Session], None]) -> Session:
-        if len(self._sessions) >= MOST_SESSIONS:
-            raise NotHeard(f"{MOST_SESSIONS} people listen already; that is the most at a time")
+    async def _open(self, session: Session, ways: int) -> Session:
+        await self._gone(session.subject)
+        self._check_free(session)
+        # Taken before anything is awaited: of two who come at once one is refused.
+        self._sessions[session.id] = session
         loop, inlets = asyncio.get_running_loop(), []
         for _ in range(ways):
             _, inlet = await loop.create_datagram_endpoint(lambda: Inlet(self._clock), local_addr=(self._host, 0))
             inlets.append(inlet)
-        session = Session(self._ids.token(8), owner, subject, tuple(inlets), over, self._clock.monotonic())
-        self._sessions[session.id] = session
+        session.inlets = tuple(inlets)
         return session
+
+    async def _gone(self, subject: str) -> None:
+        """Who has just left: the order to the box to stop must not overtake the next one to begin."""
+        leaving = self._leaving.get(subject)
+        if leaving is not None:
+            await asyncio.to_thread(leaving.told.wait, LEAVING_S)
+        self._leaving = {name: one for name, one in self._leaving.items() if not one.told.is_set()}
+
+    def _check_free(self, session: Session) -> None:
+        other = self.listener(session.subject)
+        if other is not None and other.owner == session.owner:
+            raise NotHeard("you listen to this call already, in another window; stop there first")
+        if other is not None:
+            raise NotHeard(f"{other.name} listens to this call already, and one person at a time can")
+        if len(self._sessions) >= MOST_SESSIONS:
+            raise NotHeard(f"{MOST_SESSIONS} people listen already; that is the most at a time")
 
     async def _connect(self, session: Session, offer: str, source: str, speak: bool) -> str:
         host, _, port = source.rpartition(":")
@@ -243,6 +299,7 @@ class Ears:
             await self._close(session)
             raise NotHeard("the browser's offer could not be answered") from error
         self._begin(session, self._give_up(session))
+        self._begin(session, self._watch(session))
         if speak:
             self._begin(session, self._silence(session))
         return answer
@@ -275,8 +332,20 @@ class Ears:
         await asyncio.sleep(CONNECT_S)
         if session.peer is not None and session.peer.connectionState != "connected":
             log.info("listener never connected", session=session.id)
-            session.tasks.clear()
             await self._close(session)
+
+    async def _watch(self, session: Session) -> None:
+        """End it when it can't go on, and keep the reason for its page."""
+        why = ""
+        while not why:
+            await asyncio.sleep(WATCH_S)
+            silent = self._clock.monotonic() - session.asked > SILENT_S
+            why = "Its page has not asked for it any more." if silent else await asyncio.to_thread(session.keep, session)
+        log.info("listener ended here", session=session.id, subject=session.subject, reason=why)
+        self._over[session.id] = session.owner, why
+        while len(self._over) > MOST_OVER:
+            del self._over[next(iter(self._over))]
+        await self._close(session)
 
     async def _silence(self, session: Session) -> None:
         """Silence to the box, as a party that says nothing sends it: 20 ms a packet."""
@@ -295,7 +364,9 @@ class Ears:
             return
         session.ended = True
         self._sessions.pop(session.id, None)
-        for task in tuple(session.tasks):
+        self._leaving[session.subject] = session
+        # Whichever of them ends the session goes on to here.
+        for task in session.tasks - {asyncio.current_task()}:
             task.cancel()
         for inlet in session.inlets:
             inlet.close()
@@ -310,6 +381,8 @@ def _tell(session: Session) -> None:
         session.over(session)
     except Exception:
         log.exception("the end of a listener could not be told", session=session.id, subject=session.subject)
+    finally:
+        session.told.set()
 
 
 def check_offer(offer: str, ways: int) -> None:

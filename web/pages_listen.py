@@ -1,6 +1,6 @@
 """Hearing a call in the browser: the page, the browser's offer, the end. Each listener is written down by name."""
 
-from collections.abc import Callable
+import threading
 from typing import Any, cast
 
 import structlog
@@ -22,6 +22,61 @@ log = structlog.get_logger(__name__)
 LISTEN = "listen"
 #: As long as a box copies voice without being asked again.
 MOST_S = 600
+#: Asked again so long before that: several tries that nobody answers fit in.
+RENEW_S = MOST_S - 120
+AGAIN_S = 20
+
+
+class Unanswered(NotHeard):
+    """Nobody said yes or no."""
+
+
+class Standing:
+    """A listener's standing with the box: asked for anew before it lapses, taken back when they have gone."""
+
+    def __init__(self, on: Room, whose: Who) -> None:
+        self._room, self._whose, self._due = on, whose, 0.0
+        # An order to go on that is sent while somebody leaves must not come behind the one to stop.
+        self._one = threading.Lock()
+        self._gone = False
+
+    def begin(self, session: Session) -> dict[str, Any]:
+        """Have the box copy the call's voice, or go on with it. Raises `NotHeard`."""
+        said, heard = session.addresses
+        wanted = {"call": session.subject, "said": said, "heard": heard, "seconds": MOST_S}
+        told = order(self._room, LISTEN, wanted, self._whose.actor)
+        self._due = self._room.clock.monotonic() + RENEW_S
+        return told
+
+    def keep(self, session: Session) -> str:
+        """Why it can't go on; "" when it can. Right and legal basis are looked at again with each order."""
+        if not self._room.desk.model.has_call(session.subject):
+            return "The call is over."
+        with self._one:
+            return "" if self._gone or self._room.clock.monotonic() < self._due else self._renew(session)
+
+    def _renew(self, session: Session) -> str:
+        try:
+            self.begin(session)
+        except Unanswered as why:
+            log.warning("listening could not be renewed yet", call=session.subject, reason=str(why))
+            self._due = self._room.clock.monotonic() + AGAIN_S
+        except NotHeard as why:
+            return f"It ended: {why}."
+        return ""
+
+    def over(self, session: Session) -> None:
+        """The box stops sending, and how long it was is written down."""
+        seconds = round(self._room.clock.monotonic() - session.begun)
+        if any(session.packets):
+            self._room.accounts.note(self._whose, "listen-end", session.subject, seconds=seconds, session=session.id)
+        try:
+            with self._one:
+                self._gone = True
+                order(self._room, LISTEN, {"call": session.subject, "seconds": 0}, self._whose.actor)
+        except NotHeard as why:
+            # The call is over, or the box has stopped by itself; it would after its time in any case.
+            log.info("listening ended", call=session.subject, controller=str(why))
 
 
 def ears() -> Ears:
@@ -51,7 +106,7 @@ def order(on: Room, action: str, args: dict[str, Any], actor: str) -> dict[str, 
     try:
         reply = on.live.command(topics.controller_command(), action, args, actor=actor)
     except CommandFailed as error:
-        raise NotHeard(str(error)) from error
+        raise Unanswered(str(error)) from error
     if not reply.ok:
         raise NotHeard(reply.error or "the controller refused it")
     return reply.result
@@ -67,8 +122,8 @@ def _open_call(call: str) -> LiveCall:
 @pages.get("/calls/<call>/listen")
 @needs("calls.listen")
 def listen_page(call: str) -> str:
-    view = call_view(_open_call(call), visible(), names())
-    return render_template("listen.html", view=view, most_minutes=MOST_S // 60)
+    view, other = call_view(_open_call(call), visible(), names()), ears().listener(call)
+    return render_template("listen.html", view=view, other=other, mine=other is not None and other.owner == me().user_id)
 
 
 @pages.post("/calls/<call>/listen")
@@ -78,13 +133,13 @@ def listen(call: str) -> Response:
     offer, live = read_offer(), _open_call(call)
     if not offer:
         return answer(400, error="Your browser sent no offer.")
+    standing = Standing(room(), who())
     try:
-        session = ears().open(me().user_id, live.call, 2, _ended(room(), who()))
+        session = ears().open(me().user_id, me().user, live.call, 2, standing.over, standing.keep)
     except NotHeard as why:
         return refused(why)
-    said, heard = session.addresses
     try:
-        told = order(room(), LISTEN, {"call": call, "said": said, "heard": heard, "seconds": MOST_S}, me().actor)
+        told = standing.begin(session)
         sdp = ears().connect(session, offer, source=str(told.get("source") or ""))
     except NotHeard as why:
         ears().close(session)
@@ -93,30 +148,15 @@ def listen(call: str) -> Response:
     return answer(200, session=session.id, sdp=sdp, basis=told.get("basis", ""))
 
 
-def _ended(on: Room, whose: Who) -> Callable[[Session], None]:
-    """What is done when a listener has gone: the box stops sending, and how long it was is written down."""
-
-    def over(session: Session) -> None:
-        seconds = round(on.clock.monotonic() - session.begun)
-        if any(session.packets):
-            on.accounts.note(whose, "listen-end", session.subject, seconds=seconds, session=session.id)
-        try:
-            order(on, LISTEN, {"call": session.subject, "seconds": 0}, whose.actor)
-        except NotHeard as why:
-            # The call is over, or the box has stopped by itself; it would after its time in any case.
-            log.info("listening ended", call=session.subject, controller=str(why))
-
-    return over
-
-
 @pages.get("/listening/<id_>")
 @needs("calls.listen")
 def state(id_: str) -> Response:
-    """Whether voice comes."""
+    """Whether voice comes; a page that does not ask any more is taken for gone."""
     session = ears().find(id_, me().user_id)
-    if session is None:
-        return answer(404, error="over")
-    return answer(200, packets=list(session.packets))
+    if session is not None:
+        return answer(200, packets=list(session.packets))
+    why = ears().ended(id_, me().user_id)
+    return answer(200, over=why) if why else answer(404, error="over")
 
 
 @pages.post("/listening/<id_>/end")

@@ -149,6 +149,11 @@ class RackModel:
         with self._lock:
             return tuple(reversed(self._events.get(key, ())))
 
+    def has_call(self, call: str) -> bool:
+        """Whether this call is in progress, as far as is known."""
+        with self._lock:
+            return call in self._calls
+
     def console_of(self, key: ChannelKey) -> Console | None:
         """What passed at this module's port, if anybody has watched lately."""
         with self._lock:

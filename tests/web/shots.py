@@ -32,6 +32,7 @@ PAGES = {
     "gateways": "/gateways", "gateway": "/gateways/vienna-02", "gateway-dead": "/gateways/brno-02",
     "gateway-restart": "/gateways/vienna-02/restart-box", "gateway-module": "/gateways/vienna-01/3/restart-module",
     "calls-end-group": "/calls/hang-up?group=sender&value=alpine",
+    "listen": f"/calls/{demo_data.A_CALL}/listen", "listen-other": f"/calls/{demo_data.ANOTHER_CALL}/listen",
     "calls": "/calls", "calls-by-sender": "/calls?group=sender", "records": "/records",
     "statistics": "/statistics?period=today", "statistics-hours": "/statistics?by=hour&period=7d", "statistics-cause": "/statistics?by=cause&sender=alpine",
     "statistics-none": "/statistics?refusal=nothing", "statistics-wrong": "/statistics?by=moon&since=never", "causes": "/causes?period=7d",
@@ -142,6 +143,7 @@ def serve(stand: helpers.Stand) -> None:
     """Demo messages come as from the bus."""
     for message in demo_data.messages(stand.clock.utc()):
         stand.feed(message)
+    stand.app.extensions["ears"].open(0, "Nora of the night shift", demo_data.ANOTHER_CALL, 2, lambda _session: None)
     ops.more_alarms(stand.room.settings.database, stand.clock.utc())
     for lines in ops.log_lines(stand.clock.utc()):
         stand.room.live.logs.take(lines, stand.clock.utc())

@@ -11,6 +11,7 @@ from playwright.sync_api import Page
 from web_browser import behind_port
 from web_helpers import Stand, wait_until
 
+from simrack.wire import topics
 from simrack.wire.messages import CommandReply
 
 pytestmark = pytest.mark.system
@@ -73,6 +74,10 @@ class Box:
             number += 1
         port.close()
 
+    def hold(self) -> None:
+        """The call goes on, its voice does not."""
+        self._stop.set()
+
     def close(self) -> None:
         self._stop.set()
         for thread in self._threads:
@@ -121,6 +126,31 @@ def test_chromium_hears_each_side_of_a_call(
         page.get_by_text("Not listening.").wait_for()
         wait_until(lambda: box.asked[-1].get("seconds") == 0, what="the box is told to stop")
         box.close()
+
+
+def test_the_page_says_that_the_call_is_over(
+    demo: Stand, speaking: str, ended: None, page: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would go on to say that it listens, to nothing; the next one would be refused because of it."""
+    with behind_port(demo) as served:
+        box = Box(demo, monkeypatch, (600, 1500))
+        served.enter(page)
+        page.goto(f"{served.base}/calls/{speaking}/listen")
+        page.get_by_role("button", name="Listen", exact=True).click()
+        page.get_by_text("Listening. Legal basis: contract 7").wait_for(timeout=30_000)
+        other = page.context.new_page()
+        other.goto(f"{served.base}/calls/{speaking}/listen")
+        other.get_by_text("You listen to this call already, in another window.").wait_for()
+        other.get_by_role("button", name="Listen", exact=True).click()
+        other.get_by_text("Not possible: you listen to this call already").wait_for(timeout=20_000)
+        box.hold()
+        page.get_by_text("Connected, but no voice comes now.").wait_for(timeout=30_000)
+        call = demo.model.snapshot().calls[speaking]
+        served.publish(topics.controller_call(speaking), call.model_copy(update={"seq": call.seq + 1, "state": "ended"}))
+        page.get_by_text("The call is over.").wait_for(timeout=30_000)
+        assert page.get_by_role("button", name="Listen", exact=True).is_enabled()
+        wait_until(lambda: box.asked[-1].get("seconds") == 0, what="the box is told to stop")
+        assert [args["seconds"] for args in box.asked] == [600, 0]
 
 
 def test_who_may_not_is_told_why(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 from web_browser import behind_port
-from web_demo import A_CARD, HARD_CALLS, LONG_BOX, TELLING_CALL, few, fleet, long_names, messages
+from web_demo import A_CALL, A_CARD, HARD_CALLS, LONG_BOX, TELLING_CALL, few, fleet, long_names, messages
 from web_helpers import Stand, database, stand
 
 from simrack.web import nav
@@ -57,7 +57,7 @@ AREAS = {
     **{page.path: (page.path,) for page in nav.PAGES},
     "rack, further": ("/rack/vienna-02/3", "/rack?wall", f"/records/{TELLING_CALL}", "/nothing-here"),
     "records, further": ("/records?text=1234567", "/records?text=999&cause=900", *(f"/records/{HARD_CALLS[name]}" for name in ("six-failed", "refused"))),
-    "calls, further": ("/calls?group=sender", "/calls/hang-up?group=sender&value=alpine", "/calls?group=sender&text=nothing"),
+    "calls, further": ("/calls?group=sender", "/calls/hang-up?group=sender&value=alpine", "/calls?group=sender&text=nothing", f"/calls/{A_CALL}/listen"),
     "gateways, further": ("/gateways/vienna-02", "/gateways/vienna-02/restart-box"),
     "SIMs, further": (f"/sims/card?name={A_CARD}", "/plans", "/plans/plan?name=nova"),
     "senders, further": ("/senders/sender?name=alpine", "/senders/sender", "/agreements/agreement?name=lab", "/sites", "/installation"),

@@ -9,9 +9,21 @@ from typing import Any
 import pytest
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from av.audio.frame import AudioFrame
-from web_helpers import Stand, wait_until
+from web_helpers import Hands, Stand, wait_until
 
-from simrack.web.listening import MOST_SESSIONS, Ears, NotHeard, Session, check_offer
+from simrack.web.accounts.base import Who
+from simrack.web.listening import (
+    MOST_SESSIONS,
+    SILENT_S,
+    Ears,
+    Inlet,
+    NotHeard,
+    Session,
+    Way,
+    check_offer,
+)
+from simrack.web.pages_listen import AGAIN_S, MOST_S, RENEW_S, Standing
+from simrack.wire.errors import CommandFailed
 from simrack.wire.messages import CommandReply
 from simrack.wire.ports import SystemClock, SystemIds
 
@@ -61,7 +73,7 @@ def box() -> Iterator[Box]:
 async def test_each_direction_reaches_the_browser_as_it_was_sent(ears: Ears, box: Box) -> None:
     """Who listens hears what was said, on the side that said it."""
     over = threading.Event()
-    session = await asyncio.to_thread(ears.open, 1, "call-1", 2, lambda _session: over.set())
+    session = await asyncio.to_thread(ears.open, 1, "Ada", "call-1", 2, lambda _session: over.set())
     browser = RTCPeerConnection(RTCConfiguration(iceServers=[]))
     lines = [browser.addTransceiver("audio", direction="recvonly") for _ in range(2)]
     await browser.setLocalDescription(await browser.createOffer())
@@ -99,9 +111,59 @@ async def _speak(box: Box, session: Session) -> None:
         await asyncio.sleep(0.02)
 
 
+async def test_what_the_box_begins_anew_goes_on_for_the_browser() -> None:
+    """Where the box was asked anew its packets count from elsewhere: the voice would jump by hours, or stop."""
+    inlet = Inlet(SystemClock())
+    way = Way(inlet)
+    for stream, stamp in ((b"aaaa", 2**32 - 160), (b"aaaa", 0), (b"bbbb", 7_000_000), (b"bbbb", 7_000_320)):
+        inlet.datagram_received(bytes((0x80, 8, 0, 1)) + stamp.to_bytes(4, "big") + stream + bytes(160), ("127.0.0.1", 4000))
+    assert [(await way.recv()).pts for _ in range(4)] == [0, 160, 320, 640]
+
+
+def test_a_second_listener_is_told_who_listens_and_the_next_waits_until_the_box_has_stopped(ears: Ears) -> None:
+    """The first would be cut off without a word, or the order to stop would silence whoever came next."""
+    told = threading.Event()
+    first = ears.open(1, "Ada", "call-1", 2, lambda _session: told.wait(5) and None)
+    with pytest.raises(NotHeard, match="Ada listens to this call already"):
+        ears.open(2, "Bo", "call-1", 2, lambda _session: None)
+    with pytest.raises(NotHeard, match="in another window"):
+        ears.open(1, "Ada", "call-1", 2, lambda _session: None)
+    ears.open(2, "Bo", "call-2", 2, lambda _session: None)
+    ears.close(first)
+    opened: list[Session] = []
+    waiting = threading.Thread(target=lambda: opened.append(ears.open(2, "Bo", "call-1", 2, lambda _session: None)))
+    waiting.start()
+    assert ears.listener("call-1") is None
+    told.set()
+    waiting.join(5)
+    assert ears.listener("call-1") is opened[0]
+
+
+@pytest.mark.parametrize("ending", ["refused", "silent"])
+async def test_a_listener_who_may_not_go_on_is_ended_and_told_why(ending: str) -> None:
+    """Somebody would hear a call on after the right, the legal basis or the page has gone."""
+    clock, why, over = Hands(), "", threading.Event()
+    ears = Ears("127.0.0.1", clock, SystemIds())
+    session = await asyncio.to_thread(ears.open, 1, "Ada", "call-1", 2, lambda _session: over.set(), lambda _session: why)
+    browser = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+    for _ in range(2):
+        browser.addTransceiver("audio", direction="recvonly")
+    await browser.setLocalDescription(await browser.createOffer())
+    await asyncio.to_thread(ears.connect, session, browser.localDescription.sdp)
+    if ending == "refused":
+        why = "It ended: no legal basis."
+    else:
+        clock.forward(SILENT_S + 1)
+    assert await asyncio.to_thread(over.wait, 10)
+    said = why or "Its page has not asked for it any more."
+    assert (ears.ended(session.id, 1), ears.ended(session.id, 2), ears.find(session.id, 1)) == (said, "", None)
+    await browser.close()
+    await asyncio.to_thread(ears.stop)
+
+
 async def test_only_the_boxs_own_port_is_believed(ears: Ears, box: Box) -> None:
     """A stranger on the machine must not put words into a call that somebody listens to."""
-    session = await asyncio.to_thread(ears.open, 1, "call-1", 1, lambda _session: None)
+    session = await asyncio.to_thread(ears.open, 1, "Ada", "call-1", 1, lambda _session: None)
     stranger = Box()
     session.inlets[0].source = box.socket.getsockname()
     stranger.say(session.addresses[0], 0xAA)
@@ -125,8 +187,8 @@ def test_an_offer_that_asks_for_anything_else_is_refused() -> None:
 def test_a_broken_offer_ends_its_session_and_no_other(ears: Ears) -> None:
     """One bad browser must not cost the others their ears."""
     over: list[Session] = []
-    good = ears.open(1, "call-1", 2, over.append)
-    bad = ears.open(1, "call-2", 2, over.append)
+    good = ears.open(1, "Ada", "call-1", 2, over.append)
+    bad = ears.open(1, "Ada", "call-2", 2, over.append)
     with pytest.raises(NotHeard):
         ears.connect(bad, OFFER)  # no ICE, no fingerprint
     wait_until(lambda: over == [bad])
@@ -136,9 +198,9 @@ def test_a_broken_offer_ends_its_session_and_no_other(ears: Ears) -> None:
 def test_there_is_an_end_to_listeners(ears: Ears) -> None:
     """A script that opens listeners must not use up the machine's ports."""
     for number in range(MOST_SESSIONS):
-        ears.open(1, str(number), 2, lambda _session: None)
+        ears.open(1, "Ada", str(number), 2, lambda _session: None)
     with pytest.raises(NotHeard, match="most at a time"):
-        ears.open(1, "one more", 2, lambda _session: None)
+        ears.open(1, "Ada", "one more", 2, lambda _session: None)
 
 
 # --- pages ------------------------------------------------------------------------------------------------
@@ -149,10 +211,13 @@ class Controller:
 
     def __init__(self, stand: Stand, monkeypatch: pytest.MonkeyPatch, **reply: Any) -> None:
         self.asked: list[tuple[str, dict[str, Any], str]] = []
+        self.reply = reply
 
         def command(_topic: str, action: str, args: dict[str, Any], *, actor: str) -> CommandReply:
             self.asked.append((action, args, actor))
-            return CommandReply(id="1", **reply)
+            if not self.reply:
+                raise CommandFailed("listen: no answer in time")
+            return CommandReply(id="1", **self.reply)
 
         monkeypatch.setattr(stand.room.live, "command", command)
 
@@ -184,6 +249,58 @@ def test_a_refusal_of_the_controller_is_said_and_leaves_nothing_open(
     wait_until(lambda: controller.asked[-1][1] == {"call": call, "seconds": 0})
     assert demo.app.extensions["ears"]._sessions == {}
     demo.app.extensions["ears"].stop()
+
+
+def test_the_page_names_who_listens_and_the_box_is_not_asked(demo: Stand, call: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A colleague would be cut off by whoever comes second."""
+    controller, ears = Controller(demo, monkeypatch, ok=True), demo.app.extensions["ears"]
+    browser = demo.signed_in()
+    for owner, name, page_says, answer_says in (
+        (99, "Bo <Lindqvist>", "<b>Bo &lt;Lindqvist&gt;</b> listens to this call now", "Bo <Lindqvist> listens to this call already, and one person at a time can"),
+        (1, "Ada", "You listen to this call already, in another window.", "you listen to this call already, in another window; stop there first"),
+    ):  # fmt: skip
+        first = ears.open(owner, name, call, 2, lambda _session: None)
+        assert page_says in browser.get(f"/calls/{call}/listen").text
+        assert post(demo, browser, f"/calls/{call}/listen", {"sdp": OFFER}).json == {"error": answer_says}
+        ears.close(first)
+    assert controller.asked == []
+    ears.stop()
+
+
+def test_the_box_is_asked_anew_before_its_time_lapses_until_the_call_is_over(
+    demo: Stand, call: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A long call would fall silent after ten minutes; or be heard on without a legal basis."""
+    controller, ears = Controller(demo, monkeypatch, ok=True), demo.app.extensions["ears"]
+    standing = Standing(demo.room, Who("user:Ada"))
+    session = ears.open(1, "Ada", call, 2, lambda _session: None)
+    standing.begin(session)
+    assert RENEW_S + 3 * AGAIN_S < MOST_S, "several tries fit in"
+    for wait_s, reply, said, orders in (
+        (RENEW_S - 1, {"ok": True}, "", 1), (1, {"ok": True}, "", 2), (RENEW_S, {}, "", 3), (AGAIN_S - 1, {"ok": True}, "", 3),
+        (1, {"ok": True}, "", 4), (RENEW_S, {"ok": False, "error": "the record names no legal basis"}, "It ended: the record names no legal basis.", 5),
+    ):  # fmt: skip
+        demo.clock.forward(wait_s)
+        controller.reply = reply
+        assert (standing.keep(session), len(controller.asked)) == (said, orders)
+    assert all(args == controller.asked[0][1] and args["seconds"] == MOST_S for _, args, _ in controller.asked)
+    live = demo.model.snapshot().calls[call]
+    demo.feed(live.model_copy(update={"seq": live.seq + 1, "state": "ended"}))
+    assert standing.keep(session) == "The call is over."
+    ears.stop()
+
+
+def test_a_page_that_asks_late_is_told_why_it_was_ended(demo: Stand, call: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page would say that it listens, for ever; another person's would learn of it."""
+    browser, ears = demo.signed_in(), demo.app.extensions["ears"]
+    ears._over["gone"] = (1, "The call is over.")
+    ears._over["other"] = (2, "The call is over.")
+    assert browser.get("/listening/gone").json == {"over": "The call is over."}
+    assert browser.get("/listening/other").status_code == 404
+    Controller(demo, monkeypatch, ok=True)
+    session = ears.open(1, "Ada", call, 2, lambda _session: None)
+    assert browser.get(f"/listening/{session.id}").json == {"packets": [0, 0]}
+    ears.stop()
 
 
 @pytest.mark.parametrize("body", [{}, {"sdp": 7}, [], "x", {"sdp": ""}])

@@ -14,10 +14,13 @@
   let peer = null;
   let session = "";
   let sound = null;
+  const ASK_MS = 2000;
   let timer = 0;
+  let asking = 0;
+  let before = 0;
 
   const say = (text, wrong = false) => {
-    said.textContent = text;
+    if (said.textContent !== text) said.textContent = text; // it is read out at each change
     said.className = wrong ? "wrong" : "mute";
   };
 
@@ -30,6 +33,7 @@
 
   const end = (text, wrong = false) => {
     clearInterval(timer);
+    clearInterval(asking);
     if (session) post(`/listening/${session}/end`);
     if (peer) peer.close();
     if (sound) sound.close();
@@ -55,6 +59,21 @@
     return mean > 0 ? Math.max(QUIET_DB, 10 * Math.log10(mean)) : QUIET_DB;
   };
 
+  const basis = () => card.basis ? ` Legal basis: ${card.basis}` : "";
+
+  // The control room ends what its page does not ask for, and says here why it ended it.
+  const ask = async (here) => {
+    const answer = await fetch(`/listening/${session}`).catch(() => null);
+    const away = answer && (answer.redirected || answer.status === 401 || answer.status === 403);
+    const told = away ? { over: "Your session has ended: sign in again." } : answer ? await answer.json().catch(() => ({})) : {};
+    if (here !== peer || here.connectionState !== "connected") return;
+    if (told.over || told.error) { session = ""; end(told.over || "It was ended."); return; }
+    if (!told.packets) { say("The control room does not answer; trying again…", true); return; }
+    const count = told.packets.reduce((sum, one) => sum + one, 0);
+    say(count > before ? `Listening.${basis()}` : "Connected, but no voice comes now.");
+    before = count;
+  };
+
   const hear = (way, track) => {
     const stream = new MediaStream([track]);
     players[way].srcObject = stream;
@@ -78,7 +97,7 @@
     here.ontrack = (event) => { draws.push(hear(lines.indexOf(event.transceiver), event.track)); };
     here.onconnectionstatechange = () => {
       if (here !== peer) return;
-      if (here.connectionState === "connected") say(card.basis ? `Listening. Legal basis: ${card.basis}` : "Listening.");
+      if (here.connectionState === "connected") say(`Listening.${basis()}`);
       if (here.connectionState === "failed" || here.connectionState === "disconnected") end("The connection was lost.", true);
     };
     await here.setLocalDescription(await here.createOffer());
@@ -93,6 +112,8 @@
     card.dispatchEvent(new CustomEvent("listening", { detail: told }));
     await here.setRemoteDescription({ type: "answer", sdp: told.sdp });
     timer = setInterval(() => draws.forEach((draw) => draw()), 100);
+    before = 0;
+    asking = setInterval(() => ask(here), ASK_MS);
   };
 
   start.addEventListener("click", () => listen().catch((error) => end(`Not possible: ${error.message}.`, true)));
