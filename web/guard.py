@@ -20,6 +20,8 @@ HEADERS = {
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
     "X-Frame-Options": "DENY",
 }
+#: For the one page that may ask for a voice.
+MICROPHONE = "camera=(), microphone=(self), geolocation=()"
 HSTS = "max-age=31536000"
 
 

@@ -102,6 +102,7 @@ def serve(settings: WebSettings) -> None:
     finally:
         # First: listeners that are ended tell the controller so, over the live link.
         app.extensions["ears"].stop()
+        app.extensions["phone"].stop()
         live.stop()
         server.close()
         queries.close()

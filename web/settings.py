@@ -16,13 +16,23 @@ __all__ = ["MqttSettings", "WebSettings"]
 PAGE_THREADS = 16
 
 
+class PhoneSettings(Section):
+    """Limits of test calls that people place from the control room."""
+
+    at_a_time: int = Field(default=2, ge=0, le=20, description="in the whole installation; 0: nobody places any")
+    seconds: int = Field(default=120, ge=5, le=3600, description="a test call ends so long after its answer")
+    a_day: int = Field(default=200, ge=1, le=100_000, description="test calls of all people from 00:00 to 24:00 UTC")
+
+
 class WebSettings(Section):
     """What `simrack web --config FILE` reads."""
 
     database: str = Field(description="SQLAlchemy URL of the centre's database")
     mqtt: MqttSettings
     listen: HostPort = Field(default="127.0.0.1:8080", description="address:port; port 0 takes a free one")
-    controller_sip: str = Field(default="", description="address:port of the controller, shown to people")
+    controller_sip: str = Field(
+        default="", description="address:port of the controller, shown to people, and where test calls go; empty: 127.0.0.1:5060"
+    )
     public_url: str = Field(
         default="", description="https://… as browsers see it; needed behind a proxy, makes cookies secure"
     )
@@ -37,6 +47,7 @@ class WebSettings(Section):
     media_host: str = Field(
         default="127.0.0.1", description="address of this machine to which boxes send the voice of a call that is listened to"
     )
+    test_calls: PhoneSettings = Field(default=PhoneSettings(), description="limits of test calls")
     metrics: MetricsSettings = Field(default=MetricsSettings(), description="where Prometheus reads; none unless named")
     streams: int = Field(default=100, ge=1, le=1000, description="live pages open at the same time")
 

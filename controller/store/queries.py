@@ -49,6 +49,12 @@ class Queries(RecordQueries, StatisticsQueries, AlarmQueries, AuditQueries):
             stored = connection.execute(statement).scalar()
         return unpack(stored) if stored is not None else None
 
+    def call_of(self, sender: str, sip_call_id: str, since: datetime) -> str:
+        """The call that a sender's Call-ID began since then; "" while it is not on record."""
+        statement = select(t.cdr.c.call).where(t.cdr.c.sender == sender, t.cdr.c.started >= since, t.cdr.c.sip_call_id == sip_call_id)
+        with self._read() as connection:
+            return str(connection.execute(statement.limit(1)).scalar() or "")
+
     def open_calls(self) -> tuple[OpenCallRow, ...]:
         """Calls in progress, oldest first."""
         names = tuple(OpenCallRow.__dataclass_fields__)

@@ -1,9 +1,10 @@
 """All of the accounts behind one object: the door, sessions, people, second factors, personal settings."""
 
 from contextlib import AbstractContextManager
+from datetime import datetime
 
 from argon2 import PasswordHasher
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.engine import Connection
 
 from simrack.controller.store import tables as t
@@ -59,6 +60,12 @@ class Accounts:
         """Write down an act that changes nothing in the accounts, such as listening to a call."""
         with self._base.begin() as connection:
             self._base.act(connection, who, action, subject, **detail)
+
+    def acts_since(self, action: str, since: datetime) -> int:
+        """How often all people together did this."""
+        statement = select(func.count()).select_from(t.web_act).where(t.web_act.c.at >= since, t.web_act.c.action == action)
+        with self._base.begin() as connection:
+            return int(connection.execute(statement).scalar_one())
 
     def settings(self, user_id: int) -> dict[str, object]:
         """What this person chose: columns and the like."""

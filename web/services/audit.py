@@ -20,7 +20,7 @@ PER_PAGE = 50
 TITLES: Mapping[str, str] = {
     "genesis": "began the log", "audit-trouble": "found the log touched", "retention": "removed what was too old",
     "call-refused": "refused a call by policy", "hang-up": "ended a call", "hang-up-group": "ended calls", "listen": "listened to a call",
-    "test-call": "placed a test call", "send-trace": "handed out a call's messages", "reload-config": "read the configuration file",
+    "test-call": "placed a test call", "test-call-end": "ended a test call", "send-trace": "handed out a call's messages", "reload-config": "read the configuration file",
     "config-apply": "applied a configuration", "config-activate": "went back to a version", "entry-apply": "changed an entry",
     "ban": "banned an address", "free": "freed an address", "disable-channel": "disabled a channel",
     "enable-channel": "enabled a channel", "restart-module": "restarted a module", "restart-box": "restarted a box", "drain": "drained",

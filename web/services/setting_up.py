@@ -124,6 +124,6 @@ _STEPS: tuple[tuple[tuple[str, str, str, str, str], Callable[[Known], str]], ...
     (("sender", "A sender", "Who sends calls, from which address or with which password, and which numbers it may show.",
       "/senders/sender", "Enter a sender"), _sender),
     (("pattern", "A pattern", "Which called numbers go to which plan.", "/routing/pattern", "Make a pattern"), _pattern),
-    (("call", "A call", "Let the sender place one, or `simrack call`; it shows under Calls, and its record explains itself.", "/routing/explain",
-      "Ask which way it would go"), _call),
+    (("call", "A call", "Place a test call and hear it here, as a sender whose use is test. It shows under Calls, and its record explains itself.",
+      "/test-call", "Place it"), _call),
 )  # fmt: skip
