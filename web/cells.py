@@ -47,8 +47,6 @@ LEGEND: tuple[tuple[str, str, str], ...] = (
     ("fault", "alert", "Fault"),
 )  # fmt: skip
 
-# 27.007 +CREG <stat>: 1 home, 5 roaming.
-REGISTERED = (1, 5)
 _BARS_DBM = (-109, -95, -85, -75)
 
 
@@ -190,6 +188,11 @@ def channels_of(box: str, rack: Rack) -> Sequence[int]:
     return sorted(rack.numbers.get(box, frozenset()).union(range(1, rack.boxes[box].channels + 1)))
 
 
+def how_many(box: str, rack: Rack) -> int:
+    """How many channels those are."""
+    return len(rack.numbers.get(box, frozenset()).union(range(1, rack.boxes[box].channels + 1)))
+
+
 # A box whose clock is off by more stamps its facts wrongly enough to puzzle a reader of records.
 CLOCK_NOTE_MS = 500
 
@@ -291,12 +294,11 @@ def _call_label(report: ChannelReport, rack: Rack, names: Names) -> str:
 def sims_in_service(rack: Rack) -> tuple[int, int, int]:
     """(cards registered at reachable boxes, cards known, cards resting)."""
     known = registered = resting = 0
-    for (box, _), report in rack.channels.items():
-        if report.sim is None:
-            continue
-        known += 1
+    for box, kinds in rack.kinds.items():
         status = rack.boxes.get(box)
         online = status is not None and status.online
-        resting += Mark.RESTING in report.marks
-        registered += online and report.network is not None and report.network.stat in REGISTERED
+        for kind, count in kinds.items():
+            known += kind.card * count
+            resting += kind.resting * count
+            registered += (online and kind.registered) * count
     return registered, known, resting

@@ -54,7 +54,8 @@ class Drawer:
             self._owed.add(("pulse", "pulse"))
         yield from self._nudges()
         if changes.top:
-            yield "rack", "rack", self._render("tiles.html", tiles=tiles(rack, self._desk.known_figures()))
+            if "rack" in watched:
+                yield "rack", "rack", self._render("tiles.html", tiles=tiles(rack, self._desk.known_figures()))
             for topic in (TOP, TOP_BARE):
                 yield topic, "top", self._render("top.html", rack=rack, alarms=topic == TOP)
 

@@ -5,16 +5,16 @@ Which part of the rack a page shows stands in its address: everything, one site,
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
 from simrack.controller.models import Names
 from simrack.web import cells
-from simrack.web.rack import Rack
+from simrack.web.rack import Kind, Kinds, Rack
 from simrack.wire.channel import IN_CALL, ChannelState
-from simrack.wire.messages import BoxStatus, ChannelReport
+from simrack.wire.messages import BoxStatus
 
 #: A hall of forty boxes with thirty channels each; a browser lays out so many cells and still answers a key at once.
 MOST_CELLS = 1200
@@ -118,9 +118,9 @@ class Sheet:
 
 def sheet(rack: Rack, names: Names, now: datetime, scope: Scope) -> Sheet:
     """The part of the rack that is asked for."""
-    whole = sum(len(cells.channels_of(box, rack)) for box in rack.boxes)
+    whole = sum(cells.how_many(box, rack) for box in rack.boxes)
     part = within(rack, names, now, scope)
-    shown = sum(len(cells.channels_of(box, part)) for box in part.boxes)
+    shown = whole if part is rack else sum(cells.how_many(box, part) for box in part.boxes)
     if shown <= MOST_CELLS:
         return Sheet("cells", scope, whole, shown, sites=cells.sites(part, names, now))
     sites = tuple(
@@ -148,11 +148,9 @@ def _in_trouble(shown: Tile) -> bool:
 
 def tile(box: str, rack: Rack, now: datetime) -> Tile:
     """One box as it stands."""
-    status = rack.boxes[box]
-    numbers = cells.channels_of(box, rack)
-    reports = [rack.channels.get((box, number)) for number in numbers]
-    tones = tile_tones(status, reports)
-    busy = sum(report is not None and report.state in IN_CALL for report in reports)
+    status, kinds, channels = rack.boxes[box], rack.kinds.get(box, {}), cells.how_many(box, rack)
+    tones = tile_tones(status, kinds, channels)
+    busy = sum(count for kind, count in kinds.items() if kind.state in IN_CALL)
     calls = busy if status.online else 0
     tone, state = "", ""
     if cells.restarting(status, now):
@@ -164,23 +162,26 @@ def tile(box: str, rack: Rack, now: datetime) -> Tile:
     elif status.trouble:
         tone, state = "warn", "its file can't be written"
     words = [f"{tones[name]} {WORDS[name]}" for name in ORDER if tones[name]]
-    label = ", ".join(filter(None, (f"{box}: {state}" if state else box, f"{calls} of {len(numbers)} channels in a call", *words)))
+    label = ", ".join(filter(None, (f"{box}: {state}" if state else box, f"{calls} of {channels} channels in a call", *words)))
     troubles = sum(tones[name] for name in TROUBLE)
-    return Tile(box, tone, state, calls, len(numbers), _bar(tones, len(numbers)), label, troubles)
+    return Tile(box, tone, state, calls, channels, _bar(tones, channels), label, troubles)
 
 
-def tile_tones(status: BoxStatus, reports: Sequence[ChannelReport | None]) -> Counter[str]:
-    """How many channels have which tone; of a box that is gone nobody knows."""
-    return Counter(map(tone_of, reports)) if status.online else Counter({"unknown": len(reports)})
+def tile_tones(status: BoxStatus, kinds: Kinds, channels: int) -> Counter[str]:
+    """How many of its channels have which tone; of a box that is gone nobody knows."""
+    if not status.online:
+        return Counter({"unknown": channels})
+    tones: Counter[str] = Counter()
+    for kind, count in kinds.items():
+        tones[_tone_of(kind)] += count
+    # Of these the box has not told.
+    tones["missing"] += channels - sum(kinds.values())
+    return tones
 
 
-def tone_of(report: ChannelReport | None) -> str:
+def _tone_of(kind: Kind) -> str:
     """The tone of a channel's cell."""
-    if report is None:
-        return "missing"
-    if report.marks and report.state is ChannelState.READY:
-        return "drain"
-    return cells.LOOKS[report.state][0]
+    return "drain" if kind.marked and kind.state is ChannelState.READY else cells.LOOKS[kind.state][0]
 
 
 def _bar(tones: Counter[str], whole: int) -> tuple[Part, ...]:

@@ -5,14 +5,15 @@ shallow copy. Messages are frozen, so a snapshot stays what it was.
 """
 
 import threading
-from collections import deque
-from collections.abc import Iterable
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from simrack.controller.models import Names, OpenCallRow, Own
 from simrack.web.masks import Mask
-from simrack.wire.channel import ChannelState
+from simrack.wire.channel import ChannelState, Mark
 from simrack.wire.messages import (
     AlarmSummary,
     BoxStatus,
@@ -33,6 +34,29 @@ ENDED_KEPT = 2000
 CONSOLE_KEPT, CONSOLES_KEPT = 300, 50
 
 ChannelKey = tuple[str, int]
+# 27.007 +CREG <stat>: 1 home, 5 roaming.
+REGISTERED = (1, 5)
+
+
+class Kind(NamedTuple):
+    """What a fleet's sheet counts of a channel: a thousand boxes are drawn from counts of these, not from reports."""
+
+    state: ChannelState
+    marked: bool
+    card: bool
+    registered: bool
+    resting: bool
+
+    @classmethod
+    def of(cls, report: ChannelReport) -> "Kind":
+        marks, card, network = report.marks, report.sim is not None, report.network
+        return cls(
+            report.state, bool(marks), card, card and network is not None and network.stat in REGISTERED,
+            card and Mark.RESTING in marks,
+        )  # fmt: skip
+
+
+Kinds = Mapping[Kind, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +103,7 @@ class Rack:
     broker: bool
     broker_since: datetime
     numbers: dict[str, frozenset[int]]  # the channels that each box has told of
+    kinds: dict[str, Kinds]  # how many of those are of which kind
     bounded: bool = False  # what somebody sees who may not see everything
 
     def within(self, own: Own, mask: Mask, names: Names) -> "Rack":
@@ -102,7 +127,8 @@ class Rack:
             }  # fmt: skip
         return replace(
             self, boxes=boxes, channels={key: mask.report(report) for key, report in channels.items()},
-            calls={name: mask.live(call) for name, call in calls.items()}, numbers=numbers, bounded=True,
+            calls={name: mask.live(call) for name, call in calls.items()}, numbers=numbers, kinds=_kinds(channels.values()),
+            bounded=True,
         )  # fmt: skip
 
     def with_boxes(self, boxes: dict[str, BoxStatus]) -> "Rack":
@@ -127,6 +153,7 @@ class RackModel:
         self._boxes: dict[str, BoxStatus] = {}
         self._channels: dict[ChannelKey, ChannelReport] = {}
         self._numbers: dict[str, frozenset[int]] = {}
+        self._kinds: dict[str, dict[Kind, int]] = {}
         self._consoles: dict[ChannelKey, Console] = {}
         self._events: dict[ChannelKey, deque[ChannelEvent]] = {}
         self._calls: dict[str, LiveCall] = {}
@@ -141,7 +168,7 @@ class RackModel:
         with self._lock:
             return Rack(
                 dict(self._boxes), dict(self._channels), dict(self._calls), self._alarms, self._controller,
-                self._broker, self._broker_since, dict(self._numbers),
+                self._broker, self._broker_since, dict(self._numbers), {box: kinds.copy() for box, kinds in self._kinds.items()},
             )  # fmt: skip
 
     def events(self, key: ChannelKey) -> tuple[ChannelEvent, ...]:
@@ -207,6 +234,7 @@ class RackModel:
         with self._lock:
             self._boxes.pop(box, None)
             self._numbers.pop(box, None)
+            self._kinds.pop(box, None)
             for key in [key for key in self._channels if key[0] == box]:
                 del self._channels[key]
             self._changes.layout = self._changes.top = True
@@ -220,6 +248,7 @@ class RackModel:
             self._channels[key] = report
             if known is None:
                 self._numbers[report.box] = self._numbers.get(report.box, frozenset()) | {report.channel}
+            self._recount(known, report)
             if known is None or known.state != report.state or known.marks != report.marks:
                 self._remember(key, report)
             self._changes.channels.add(key)
@@ -280,9 +309,27 @@ class RackModel:
         while len(self._ended) > ENDED_KEPT:
             del self._ended[next(iter(self._ended))]
 
+    def _recount(self, known: ChannelReport | None, report: ChannelReport) -> None:
+        kinds, kind = self._kinds.setdefault(report.box, {}), Kind.of(report)
+        before = Kind.of(known) if known is not None else None
+        if before == kind:
+            return
+        kinds[kind] = kinds.get(kind, 0) + 1
+        if before is not None:
+            kinds[before] -= 1
+            if not kinds[before]:
+                del kinds[before]
+
     def _remember(self, key: ChannelKey, report: ChannelReport) -> None:
         events = self._events.setdefault(key, deque(maxlen=EVENTS_KEPT))
         events.append(ChannelEvent(report.since, report.state, _event_text(report)))
+
+
+def _kinds(reports: Iterable[ChannelReport]) -> dict[str, Kinds]:
+    found: dict[str, Counter[Kind]] = {}
+    for report in reports:
+        found.setdefault(report.box, Counter())[Kind.of(report)] += 1
+    return dict(found)
 
 
 def _plan(report: ChannelReport, names: Names) -> str:
