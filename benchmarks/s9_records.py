@@ -7,17 +7,16 @@ The figures of the grouped days are compared with the generator's own book. `--t
 
 import argparse
 import random
-import shutil
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlencode
 
 import records_book
@@ -26,7 +25,9 @@ from production_parts import Postgres
 from records_book import Book
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import Engine
-from web_helpers import Browser, Hands, stand
+
+if TYPE_CHECKING:
+    from web_helpers import Browser
 
 from simrack.controller.figures import NAMES
 from simrack.controller.models import RecordFilter
@@ -36,8 +37,14 @@ from simrack.controller.store.statistics import Question
 from simrack.wire.ports import SystemClock
 
 DAYS = 90
+#: Days before the end that the book judges.
+JUDGED = (1, 8, 40)
 LOOKED = 30_000
 FIELDS = ("sender", "plan", "box", "cause")
+# A quarter of a small server's memory, as its handbook advises; the rest hastens the filling and changes no reading.
+PG_SETTINGS = ("shared_buffers=1GB", "fsync=off", "wal_level=minimal", "max_wal_senders=0", "max_wal_size=8GB")
+Taken = tuple[str, float, float]  # kind, page in ms, by hand in ms
+Measured = dict[tuple[str, int], dict[str, list[Taken]]]
 NEWEST = "ORDER BY started DESC, id DESC LIMIT 51"
 
 
@@ -55,7 +62,7 @@ def pages(book: Book, until: datetime, count: int, draw: random.Random) -> Itera
     """The filters that people use, with other values each time; time is as the database keeps it."""
     for _ in range(count):
         sender, box, plan = f"sender-{draw.randrange(20):02d}", f"box-{draw.randrange(60):02d}", f"plan-{draw.randrange(8)}"
-        number, _call = draw.choice(book.numbers)
+        (number, _call), card = draw.choice(book.numbers), draw.choice(book.cards)
         day = until - timedelta(days=draw.randint(1, DAYS - 1))
         span = {"since": day.isoformat(), "until": (day + timedelta(days=1)).isoformat()}
         yield _page("newest", {}, "TRUE", {})
@@ -65,7 +72,7 @@ def pages(book: Book, until: datetime, count: int, draw: random.Random) -> Itera
         yield _page("box, cause", {"box": box, "cause": "17"}, "box = :box AND cause = 17", {"box": box})
         yield _page("outcome, day", {"outcome": "refused", **span}, "outcome = 'refused' AND started >= :since AND started < :until", span)
         yield _page("whole number", {"text": number}, "(called = :number OR calling = :number)", {"number": number})
-        yield _page("SIM", {"iccid": draw.choice(book.cards)}, "iccid = :iccid", {"iccid": draw.choice(book.cards)})
+        yield _page("SIM", {"iccid": card}, "iccid = :iccid", {"iccid": card})
         yield _page("part of a number", {"text": number[-6:]}, f"{_RECENT} AND (called LIKE :part OR calling LIKE :part)", {"part": f"%{number[-6:]}%"})
         yield _page("seldom cause", {"cause": "65"}, f"{_RECENT} AND cause = 65", {})
         yield Asked(
@@ -100,7 +107,7 @@ def days(until: datetime, count: int, draw: random.Random) -> Iterator[Asked]:
 # --- measuring ----------------------------------------------------------------------------------------------------
 
 
-def ask(browser: Browser, asked: Asked) -> float:
+def ask(browser: "Browser", asked: Asked) -> float:
     """Milliseconds of one page."""
     began = time.perf_counter()
     answer = browser.get(asked.path)
@@ -125,15 +132,18 @@ def _as_stored(engine: Engine, name: str, value: Any) -> Any:
     return moment if engine.dialect.name == "postgresql" else f"{moment.replace(tzinfo=None):%Y-%m-%d %H:%M:%S.%f}"
 
 
-def measure(name: str, url: str, book: Book, until: datetime, samples: int) -> dict[str, list[tuple[str, float, float]]]:
-    """(kind, page in ms, by hand in ms) of each page and each grouped day."""
-    draw = random.Random(4)
+def measure(name: str, url: str, book: Book, samples: int) -> dict[str, list[Taken]]:
+    """What each page and each grouped day took."""
+    # Here, for whoever only fills has no need of the control room.
+    from web_helpers import Hands, stand
+
+    draw, until = random.Random(4), book.until
     room = stand(url, clock=Hands(until))
     engine = create_engine(url)
     try:
         browser = room.signed_in()
         _judge(room.room.desk.queries, book, until)
-        found: dict[str, list[tuple[str, float, float]]] = {}
+        found: dict[str, list[Taken]] = {}
         for what, asked in (("page", list(pages(book, until, samples, draw))), ("day", list(days(until, samples, draw)))):
             for one in asked[:11]:
                 ask(browser, one)  # templates are compiled once
@@ -147,7 +157,7 @@ def measure(name: str, url: str, book: Book, until: datetime, samples: int) -> d
         room.close()
 
 
-def _both(browser: Browser, engine: Engine, asked: Asked, first: bool) -> tuple[str, float, float]:
+def _both(browser: "Browser", engine: Engine, asked: Asked, first: bool) -> Taken:
     if first:
         took = ask(browser, asked)
         return asked.kind, took, by_hand(engine, asked)
@@ -155,7 +165,7 @@ def _both(browser: Browser, engine: Engine, asked: Asked, first: bool) -> tuple[
     return asked.kind, ask(browser, asked), hand
 
 
-def _say(name: str, what: str, taken: list[tuple[str, float, float]]) -> None:
+def _say(name: str, what: str, taken: list[Taken]) -> None:
     for kind in dict.fromkeys(kind for kind, _, _ in taken):
         page = [value for k, value, _ in taken if k == kind]
         hand = [value for k, _, value in taken if k == kind]
@@ -167,15 +177,14 @@ def _say(name: str, what: str, taken: list[tuple[str, float, float]]) -> None:
 
 def _judge(queries: Any, book: Book, until: datetime) -> None:
     """The product's figures are the book's."""
-    for day in sorted(book.days):
-        since = datetime.fromisoformat(day).replace(tzinfo=UTC)
-        wanted = RecordFilter(since=since, until=since + timedelta(days=1))
+    for back in JUDGED:
+        day = until - timedelta(days=back)
+        wanted = RecordFilter(since=day, until=day + timedelta(days=1))
         for by in FIELDS:
             found = queries.groups(Question(wanted, by, records_book.ASR_B_S)).groups
-            told = {key[2]: counts for key, counts in book.counts.items() if key[:2] == (day, by)}
             assert {key: [getattr(counts, name) for name in NAMES] for key, counts in found.items()} == {
-                key: [counts[name] for name in NAMES] for key, counts in told.items()
-            }, f"{day} by {by} differs from the book"
+                key: [counts[name] for name in NAMES] for key, counts in book.of(day, by).items()
+            }, f"{day:%Y-%m-%d} by {by} differs from the book"
     number, call = book.numbers[len(book.numbers) // 2]
     assert any(row.call == call for row in queries.records(RecordFilter(text=number)).rows), "a call is not found by its number"
 
@@ -183,42 +192,77 @@ def _judge(queries: Any, book: Book, until: datetime) -> None:
 # --- databases ------------------------------------------------------------------------------------------------------
 
 
-@contextmanager
-def sqlite(count: int, until: datetime, folder: Path) -> Iterator[tuple[str, Book]]:
-    path = folder / f"s9-{count}.db"
-    migrate(f"sqlite:///{path}", SystemClock())
-    book = new_book(until)
-    _timed("SQLite", count, lambda: records_book.fill_sqlite(path, count, until, DAYS, book))
-    try:
-        yield f"sqlite:///{path}", book
-    finally:
-        for each in folder.glob(f"{path.name}*"):
-            each.unlink()
+class Store(Protocol):
+    """One kind of database, in a folder of its own."""
+
+    def base(self, count: int, book: Book) -> records_book.Base: ...
+    def url(self, count: int) -> str: ...
+    def close(self) -> None: ...
 
 
-@contextmanager
-def postgres(count: int, until: datetime, folder: Path) -> Iterator[tuple[str, Book]]:
-    server = Postgres()
-    try:
-        name, book = server.database(), new_book(until)
-        _timed("PostgreSQL", count, lambda: records_book.fill_postgres(server.plain(name, OWNER), count, until, DAYS, book))
-        yield server.url(name, WEB), book
-    finally:
-        server.close()
+class Sqlite:
+    """One file for each number of records."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def base(self, count: int, book: Book) -> records_book.Base:
+        if not self._path(count).exists():
+            migrate(self.url(count), SystemClock())
+        return records_book.IntoSqlite(self._path(count))
+
+    def url(self, count: int) -> str:
+        return f"sqlite:///{self._path(count)}"
+
+    def _path(self, count: int) -> Path:
+        return self._folder / f"s9-{count}.db"
+
+    def close(self) -> None:
+        pass
 
 
-def new_book(until: datetime) -> Book:
-    return Book(frozenset(f"{until - timedelta(days=back):%Y-%m-%d}" for back in (1, 8, 40)))
+class PostgreSql:
+    """A server of its own, with the memory that somebody gives it who keeps millions of records."""
+
+    def __init__(self, folder: Path) -> None:
+        self._server = Postgres(folder / "postgres", PG_SETTINGS)
+
+    def base(self, count: int, book: Book) -> records_book.Base:
+        if not self._server.has(self._name(count)):
+            self._server.database(name=self._name(count))
+        return records_book.IntoPostgres(self._server.plain(self._name(count), OWNER), book)
+
+    def url(self, count: int) -> str:
+        return self._server.url(self._name(count), WEB)
+
+    @staticmethod
+    def _name(count: int) -> str:
+        return f"s9_{count}"
+
+    def close(self) -> None:
+        self._server.close()
 
 
-def _timed(name: str, count: int, work: Callable[[], None]) -> None:
-    began = time.perf_counter()
-    work()
-    took = time.perf_counter() - began
-    print(f"{name}: {count:,} records put in within {took:.0f} s ({count / took:,.0f} a second, with indexes)", file=sys.stderr)
+STORES: dict[str, Callable[[Path], Store]] = {"sqlite": Sqlite, "postgresql": PostgreSql}
 
 
-STORES = {"sqlite": sqlite, "postgresql": postgres}
+def filled(folder: Path, stores: dict[str, Store], count: int, until: datetime) -> Book:
+    """The book of what stands in all of these; what is not there yet, or not whole, is made."""
+    path = folder / f"book-{count}.json"
+    if path.exists():
+        book = Book.load(path)
+    else:
+        book = Book(until, DAYS)
+        for _ in records_book.batches(count, book, note=True):
+            pass
+        book.save(path)
+    for name, store in stores.items():
+        whole, began = folder / f"{name}-{count}.whole", time.perf_counter()
+        if not whole.exists():
+            records_book.fill(store.base(count, book), count, book)
+            whole.touch()
+            print(f"{name}: {count:,} records within {time.perf_counter() - began:.0f} s", file=sys.stderr, flush=True)
+    return book
 
 
 def main() -> None:
@@ -228,20 +272,26 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=20, help="of each kind of page")
     parser.add_argument("--tenth", action="store_true", help="also on a tenth of the records, for the growth")
     parser.add_argument("--only", choices=STORES)
-    parser.add_argument("--folder", help="where the databases are kept meanwhile (12 GB for ten million)")
+    parser.add_argument("--keep", type=Path, help="keep the databases in this folder, and use those that are there (10 GB for ten million)")
+    parser.add_argument("--fill", action="store_true", help="make what lacks in the folder, and measure nothing")
     parser.add_argument("--trial", action="store_true", help="keep no figure")
     args = parser.parse_args()
     until = records_book.midnight(datetime.now(UTC))
     sizes = [args.records // 10, args.records] if args.tenth else [args.records]
-    folder = Path(tempfile.mkdtemp(prefix="simrack-s9-", dir=args.folder))
-    measured: dict[tuple[str, int], dict[str, list[tuple[str, float, float]]]] = {}
-    try:
+    measured: Measured = {}
+    with ExitStack() as stack:
+        folder = args.keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="simrack-s9-")))
+        folder.mkdir(parents=True, exist_ok=True)
+        stores = {}
         for name in [args.only] if args.only else list(STORES):
-            for size in sizes:
-                with STORES[name](size, until, folder) as (url, book):
-                    measured[name, size] = measure(name, url, book, until, args.samples)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+            stores[name] = STORES[name](folder)
+            stack.callback(stores[name].close)
+        for size in sizes:
+            book = filled(folder, stores, size, until)
+            for name, store in () if args.fill else stores.items():
+                measured[name, size] = measure(name, store.url(size), book, args.samples)
+    if args.fill:
+        return
     figure = result(measured, args.records, sizes)
     if not args.trial:
         keep(figure)
@@ -249,7 +299,7 @@ def main() -> None:
         print(figure)
 
 
-def result(measured: dict[tuple[str, int], dict[str, list[tuple[str, float, float]]]], records: int, sizes: list[int]) -> Figure:
+def result(measured: Measured, records: int, sizes: list[int]) -> Figure:
     """The figure of all that was measured."""
     figure: dict[str, float] = {"records": records}
     reference: dict[str, float] = {}

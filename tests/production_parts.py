@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -69,11 +70,22 @@ def as_user(user: str, argv: Sequence[str], death: str) -> list[str]:
 
 
 class Postgres:
-    """A cluster of its own in a temporary folder, reached by its socket; with fsync, as in production."""
+    """A cluster of its own in a temporary folder, reached by its socket; with fsync, as in production.
 
-    def __init__(self) -> None:
+    With `kept` it lies there, and stays when it is closed. `settings` are those of the server.
+    """
+
+    def __init__(self, kept: Path | None = None, settings: Sequence[str] = ("shared_buffers=32MB",)) -> None:
         # Not below pytest's folder: a socket's path has 107 characters, and another user must get there.
-        self.folder = Path(tempfile.mkdtemp(prefix="simrack-pg-"))
+        self.folder = kept or Path(tempfile.mkdtemp(prefix="simrack-pg-"))
+        self._kept, self._settings = kept is not None, settings
+        self._made = 0
+        self.process: subprocess.Popen[bytes] | None = None
+        if (self.folder / "data" / "PG_VERSION").exists():
+            self.data, self.sockets, self.log = self.folder / "data", self.folder / "s", self.folder / "log"
+            self.start()
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
         self.folder.chmod(0o755)
         self.data, self.sockets = self.folder / "data", self.folder / "s"
         self.log = self.folder / "log"
@@ -93,8 +105,6 @@ class Postgres:
             capture_output=True, cwd="/", check=False,
         )  # fmt: skip
         assert made.returncode == 0, made.stderr.decode()
-        self._made = 0
-        self.process: subprocess.Popen[bytes] | None = None
         self.start()
         server.create(self.url("postgres"), TEMPLATE, PASSWORDS, SystemClock())
 
@@ -113,7 +123,7 @@ class Postgres:
     def _launch(self) -> None:
         argv = [
             str(POSTGRES / "postgres"), "-D", str(self.data), "-k", str(self.sockets), "-c", "listen_addresses=",
-            "-c", "max_connections=200", "-c", "shared_buffers=32MB",
+            "-c", "max_connections=200", *(word for setting in self._settings for word in ("-c", setting)),
         ]  # fmt: skip
         with self.log.open("ab") as log:
             # SIGQUIT ends the server with all its processes at once.
@@ -136,8 +146,14 @@ class Postgres:
 
     def close(self) -> None:
         if self.process is not None and self.process.poll() is None:
-            self.kill(signal.SIGQUIT)
-        shutil.rmtree(self.folder, ignore_errors=True)
+            if self._kept:
+                # In order, so that its next start has no log to go through.
+                self.process.send_signal(signal.SIGINT)
+                self.process.wait(READY_S)
+            else:
+                self.kill(signal.SIGQUIT)
+        if not self._kept:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def url(self, database: str, role: str = "postgres") -> str:
         """The URL of a database for one role."""
@@ -152,16 +168,21 @@ class Postgres:
         word = PASSWORDS.get(role, "admin-of-tests")
         return f"host={self.sockets} dbname={database} user={role} password={word}"
 
-    def database(self, template: str = TEMPLATE) -> str:
+    def database(self, template: str = TEMPLATE, name: str = "") -> str:
         """The name of a fresh database of this release, made as `simrack database create` makes it."""
         self._made += 1
-        name = f"t{self._made}"
+        name = name or f"t{self._made}"
         with psycopg.connect(self.plain("postgres"), autocommit=True) as connection:
             connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} OWNER {OWNER}")
             # A copy has the tables' rights, but not those of the database itself.
             connection.execute(f"REVOKE ALL ON DATABASE {name} FROM PUBLIC")
             connection.execute(f"GRANT CONNECT ON DATABASE {name} TO {CONTROLLER}, {WEB}")
         return name
+
+    def has(self, name: str) -> bool:
+        """Whether there is a database of this name."""
+        with psycopg.connect(self.plain("postgres"), autocommit=True) as connection:
+            return connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,)).fetchone() is not None
 
     def empty(self) -> str:
         """The name of a database without tables, which belongs to the owner's role."""
@@ -187,6 +208,15 @@ class Database(Protocol):
     owner: str  # as whoever may do everything
 
 
+@cache
+def _fresh() -> bytes:
+    """A database without rows: copying it is much faster than migrating for each test."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "fresh.db"
+        migrate(f"sqlite:///{path}", SystemClock())
+        return path.read_bytes()
+
+
 class SqliteDatabase:
     """A file."""
 
@@ -194,7 +224,7 @@ class SqliteDatabase:
         self.path = path
         self.url = self.web = self.owner = f"sqlite:///{path}"
         if not path.exists():
-            migrate(self.url, SystemClock())
+            path.write_bytes(_fresh())
 
 
 class PostgresDatabase:
