@@ -43,6 +43,7 @@ class Served:
 @contextmanager
 def behind_port(stand: Stand, port: int = 0) -> Iterator[Served]:
     """Serve it until the block ends, then cut every connection as a stopped process does."""
+    stand.alone = False
     stand.room.live.start()
     sockets: dict[int, Any] = {}
     server = create_server(

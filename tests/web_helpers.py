@@ -14,7 +14,7 @@ from werkzeug.test import Client, TestResponse
 
 from simrack.controller.store.queries import Queries
 from simrack.web.accounts import Accounts, KeyBox
-from simrack.web.app import Room, create_app
+from simrack.web.app import Room, create_app, serve_room
 from simrack.web.desk import Desk, Reads
 from simrack.web.draw import Drawer
 from simrack.web.feed import Feed
@@ -77,6 +77,8 @@ class Stand:
     clock: Hands
     broker: MemoryBroker
     bus: "PausingBus"
+    #: Nobody serves it from threads of his own, which could outlive this stand.
+    alone: bool = True
 
     def browser(self) -> "Browser":
         return Browser(self.app.test_client())
@@ -96,6 +98,9 @@ class Stand:
         queries = self.room.desk.queries
         if isinstance(queries, Queries):
             queries.close()
+        if self.alone:
+            self.alone = False
+            _idle.append(self.app)
 
     def feed(self, *messages: Message) -> None:
         for message in messages:
@@ -137,8 +142,23 @@ def stand(url: str, *, queries: Reads | None = None, clock: Hands | None = None,
         clock=hands, ids=ids,
     )  # fmt: skip
     room = Room(chosen, accounts, desk, feed, live, hands, ids, Times(chosen.zone))
-    apps.append(create_app(room))
+    apps.append(_app(room))
     return Stand(apps[0], room, model, hands, broker, bus)
+
+
+#: Applications of stands that are closed: making one costs more than most tests do with it.
+_idle: list[OpenAPI] = []
+
+
+def _app(room: Room) -> OpenAPI:
+    """An application that serves the room: one that a closed stand has left, or a new one."""
+    fits = (app for app in _idle if app.extensions["simrack"].settings.zone == room.settings.zone)
+    app = next(fits, None)
+    if app is None:
+        return create_app(room)
+    _idle.remove(app)
+    serve_room(app, room)
+    return app
 
 
 class PausingBus:

@@ -124,8 +124,7 @@ def create_app(the_room: Room) -> OpenAPI:
         security_schemes={"bearer": {"type": "http", "scheme": "bearer"}},
         validation_error_callback=common.invalid, validation_error_model=common.Problem,
     )  # fmt: skip
-    app.extensions["simrack"] = the_room
-    app.extensions["ears"] = Ears(the_room.settings.media_host, the_room.clock, the_room.ids)
+    serve_room(app, the_room)
     app.config.update(MAX_CONTENT_LENGTH=BODY_MOST, MAX_FORM_MEMORY_SIZE=BODY_MOST)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     _words(app, the_room)
@@ -145,6 +144,12 @@ def create_app(the_room: Room) -> OpenAPI:
     for part in api.PARTS:
         app.register_api(part.api)
     return app
+
+
+def serve_room(app: Flask, the_room: Room) -> None:
+    """Have the application serve this room, in the time zone that it was made for."""
+    app.extensions["simrack"] = the_room
+    app.extensions["ears"] = Ears(the_room.settings.media_host, the_room.clock, the_room.ids)
 
 
 def _words(app: Flask, the_room: Room) -> None:
