@@ -32,12 +32,16 @@ class Served:
         self.publish(topics.channel_state(box, channel), report.model_copy(update={"seq": seq, **changed}))
 
     def enter(self, page: Page, path: str = "/rack") -> None:
-        """Open a page signed in; the door itself has its own test."""
+        """Open a page signed in."""
+        self.let_in(page)
+        page.goto(self.base + path)
+
+    def let_in(self, page: Page) -> None:
+        """Sign in; the door itself has its own test."""
         cookie = self.stand.signed_in().client.get_cookie("simrack")
         assert cookie is not None
         page.context.add_cookies([{"name": "simrack", "value": cookie.value, "url": self.base}])
         wait_until(lambda: self.stand.model.snapshot().broker, what="the broker")
-        page.goto(self.base + path)
 
 
 @contextmanager

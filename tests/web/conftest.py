@@ -9,10 +9,13 @@ import web_demo as demo_data
 import web_helpers as helpers
 from flask_openapi3.openapi import OpenAPI
 from jinja2 import FileSystemBytecodeCache
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 from production_parts import stack
 
 from simrack.controller.store.migrate import migrate
+
+#: What comes ends its wait at once; on two busy cores a page may take many seconds.
+LONGEST_MS = 30_000
 
 
 @pytest.fixture(scope="session")
@@ -85,7 +88,8 @@ def page(chromium: Browser) -> Iterator[Page]:
         viewport={"width": 1280, "height": 800}, reduced_motion="reduce", bypass_csp=True
     )
     window = context.new_page()
-    window.set_default_timeout(10_000)
+    window.set_default_timeout(LONGEST_MS)
+    expect.set_options(timeout=LONGEST_MS)
     window.on("console", heard)
     window.on("pageerror", lambda error: errors.append(str(error)))
     yield window
