@@ -1,11 +1,14 @@
 """Fixtures of the whole suite: loop-blocking detector, processes that end with their test."""
 
 import asyncio
+import os
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from blockbuster import BlockBuster, blockbuster_ctx
 from hypothesis import settings
 from production_parts import (
@@ -25,6 +28,10 @@ from production_parts import (
 from support import StartProcess, processes
 
 from simrack.wire import logs
+
+# Some machines forbid it: each of some hundred processes, and each worker's collecting, would compile everything anew.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # A busy machine is no finding; the suite's own limit of time per test stays.
 settings.register_profile("simrack", deadline=None)
@@ -88,9 +95,22 @@ def no_blocking_calls(request: pytest.FixtureRequest) -> Iterator[BlockBuster | 
 
 
 @pytest.fixture(autouse=True, scope="session")
-def quiet_logs() -> None:
-    """The log form of production, so that a line that can't be rendered fails here."""
-    logs.configure("test", level="info")
+def quiet_logs() -> Iterator[None]:
+    """The log form of production, so that a line that can't be rendered fails here.
+
+    Each line goes to where the running test's output goes: a logger that stayed with the output of the test that
+    used it first would write to a closed file in the next one.
+    """
+    configure = structlog.configure
+
+    def for_this_moment(**chosen: Any) -> None:
+        now = {"logger_factory": lambda *_: structlog.PrintLogger(sys.stderr), "cache_logger_on_first_use": False}
+        configure(**{**chosen, **now})
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(structlog, "configure", for_this_moment)
+        logs.configure("test", level="info")
+        yield
 
 
 @pytest.fixture

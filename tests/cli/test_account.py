@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 import web_helpers as helpers
+from production_parts import SqliteDatabase
 from typer.testing import CliRunner
 
 from simrack.cli.account import app
-from simrack.controller.store.migrate import migrate
 from simrack.web.accounts import PersonForm
 from simrack.wire import rights
 from simrack.wire.errors import UserError
@@ -18,8 +18,7 @@ from simrack.wire.errors import UserError
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     """Settings of a control room whose tables are made."""
-    url = helpers.database(tmp_path)
-    migrate(url, helpers.Hands())
+    url = SqliteDatabase(tmp_path / "web.db").url
     path = tmp_path / "web.toml"
     path.write_text(f'database = "{url}"\nkeys = "{helpers.KEY}"\n[mqtt]\nurl = "mqtt://127.0.0.1:1"\n')
     return path

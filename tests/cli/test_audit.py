@@ -7,11 +7,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from production_parts import SqliteDatabase
 from typer.testing import CliRunner, Result
 
 from simrack.cli.audit import app
 from simrack.controller.audit.chain import Fact
-from simrack.controller.store.migrate import migrate
 from simrack.controller.store.writer import Writer
 from simrack.wire.errors import UserError
 from simrack.wire.ports import SystemClock
@@ -22,8 +22,7 @@ SIM = "8988210000000000017"
 
 @pytest.fixture
 def url(tmp_path: Path) -> str:
-    url = f"sqlite:///{tmp_path / 'simrack.db'}"
-    migrate(url, SystemClock())
+    url = SqliteDatabase(tmp_path / "simrack.db").url
     asyncio.run(_fill(url))
     return url
 
@@ -149,7 +148,6 @@ def test_a_file_that_is_no_export_is_told_by_its_line(tmp_path: Path, text: str)
 
 def test_a_database_of_the_first_hour_says_that_there_is_no_log_yet(tmp_path: Path) -> None:
     """Nothing to check is not the same as everything in order."""
-    url = f"sqlite:///{tmp_path / 'fresh.db'}"
-    migrate(url, SystemClock())
+    url = SqliteDatabase(tmp_path / "fresh.db").url
     assert audit("verify", "--database", url).exit_code == 1
     assert isinstance(audit("head", "--database", url).exception, UserError)

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any, cast
 
 import yaml
+from production_parts import SqliteDatabase
 from prometheus_client import CollectorRegistry
-from web_helpers import Hands, Stand, stand
+from web_helpers import Stand, stand
 
 from simrack.cli import monitoring
 from simrack.controller.alarms.board import AlarmBoard
@@ -16,7 +17,6 @@ from simrack.controller.alarms.catalogue import CATALOGUE
 from simrack.controller.alarms.metrics import AlarmFigures
 from simrack.controller.alarms.notifier import Notifier
 from simrack.controller.calls.metrics import Metrics
-from simrack.controller.store.migrate import migrate
 from simrack.gateway.figures import Figures, Sources, Tally
 from simrack.gateway.ports import NoPace
 from simrack.web.metrics import WebMetrics
@@ -50,9 +50,7 @@ def test_files_are_current() -> None:
 
 
 def test_every_metric_that_is_named_exists(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'web.db'}"
-    migrate(url, Hands())
-    room = stand(url)
+    room = stand(SqliteDatabase(tmp_path / "web.db").url)
     try:
         known = all_names(room)
     finally:

@@ -12,15 +12,12 @@ from routing.fleets import EXAMPLE
 from store.values import FixedClock
 
 from simrack.controller.config.files import Configuration, import_file
-from simrack.controller.store.migrate import migrate
 from simrack.controller.store.writer import Writer
 
 
 @pytest.fixture
 def url(production_in_use: None, tmp_path: Path) -> str:
-    address = database_at(tmp_path / "simrack.db").url
-    migrate(address, FixedClock())
-    return address
+    return database_at(tmp_path / "simrack.db").url
 
 
 @pytest.fixture

@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from production_parts import Amqtt, Parts
+from production_parts import Amqtt, Parts, SqliteDatabase
 from store.values import a_part_event, an_open_call, finished, some_dialogs
 from support import processes
 
 from simrack.controller.store.errors import StoreRefused
-from simrack.controller.store.migrate import migrate
 from simrack.controller.store.writer import Writer
 from simrack.drivers.modems.base import CallProgress, CardChanged, ModemDriver, NetworkChanged, Progress
 from simrack.drivers.registry import open_module
@@ -195,8 +194,7 @@ def test_bus(part: str, scenario: Callable[[Any, str], Work], broker_url: str) -
 @pytest.mark.parametrize("part", PARTS)
 def test_store(part: str, tmp_path: Path) -> None:
     """One job that is refused fails alone; a record replaces its open row once; facts are stored once."""
-    url = f"sqlite:///{tmp_path / 'centre.db'}"
-    migrate(url, SystemClock())
+    url = SqliteDatabase(tmp_path / "centre.db").url
 
     async def body() -> None:
         loop = asyncio.get_running_loop()

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from controller_sim import CountingIds, TestClock, until
 from controller_world import world
+from production_parts import SqliteDatabase
 from sqlalchemy import insert, update
 
 from simrack.controller.audit.actors import TRUST_S, Actors
@@ -22,7 +23,6 @@ from simrack.controller.store import tables as t
 from simrack.controller.store.audit import Account, AuditFilter, AuditQueries
 from simrack.controller.store.engine import write_engine
 from simrack.controller.store.errors import StoreDown
-from simrack.controller.store.migrate import migrate
 from simrack.controller.store.writer import Writer
 from simrack.wire import topics
 from simrack.wire.messages import Command, CommandReply
@@ -116,8 +116,7 @@ def people(url: str) -> None:
 
 @pytest.fixture
 def url(tmp_path: Path) -> str:
-    url = f"sqlite:///{tmp_path / 'simrack.db'}"
-    migrate(url, TestClock())
+    url = SqliteDatabase(tmp_path / "simrack.db").url
     people(url)
     return url
 

@@ -5,6 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from production_parts import SqliteDatabase
 from store.values import NOW, FixedClock
 
 from simrack.controller.config.catalogue import Values
@@ -12,7 +13,6 @@ from simrack.controller.keeping import schedule
 from simrack.controller.keeping.copyfile import CopyReader
 from simrack.controller.keeping.schedule import BackupSchedule, newest_in
 from simrack.controller.keeping.thinning import name_of
-from simrack.controller.store.migrate import migrate
 from simrack.wire.errors import UserError
 
 
@@ -29,9 +29,7 @@ class Heard:
 
 @pytest.fixture
 def url(tmp_path: Path) -> str:
-    url = f"sqlite:///{tmp_path}/simrack.db"
-    migrate(url, FixedClock())
-    return url
+    return SqliteDatabase(tmp_path / "simrack.db").url
 
 
 async def test_a_copy_is_made_when_one_is_due_and_not_before(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

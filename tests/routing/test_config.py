@@ -10,6 +10,7 @@ from types import UnionType
 from typing import Any, get_args
 
 import pytest
+from production_parts import SqliteDatabase
 from pydantic import BaseModel
 from routing.fleets import EXAMPLE, a_call, a_fleet, a_table
 from store.values import FixedClock
@@ -22,7 +23,6 @@ from simrack.controller.models import Names
 from simrack.controller.routing.criteria import CRITERIA
 from simrack.controller.routing.decide import decide
 from simrack.controller.store import writer as writer_module
-from simrack.controller.store.migrate import migrate
 from simrack.controller.store.queries import Queries
 from simrack.controller.store.writer import Writer
 from simrack.wire.errors import UserError
@@ -188,9 +188,7 @@ def test_every_criterion_and_check_has_its_line_in_the_documentation() -> None:
 
 @pytest.fixture
 def url(tmp_path: Path) -> str:
-    address = f"sqlite:///{tmp_path}/simrack.db"
-    migrate(address, FixedClock())
-    return address
+    return SqliteDatabase(tmp_path / "simrack.db").url
 
 
 @pytest.fixture

@@ -8,12 +8,11 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
-from store.values import NOW, FixedClock
+from store.values import NOW
 
 from simrack.controller.store import jobs, prepared
 from simrack.controller.store import tables as t
 from simrack.controller.store.engine import write_engine
-from simrack.controller.store.migrate import migrate
 
 OPEN = {
     "call": "c1", "run": "r1", "direction": "out", "sender": "s", "sip_call_id": "x@h", "from_tag": "f", "calling": "1",
@@ -32,7 +31,6 @@ EVENT = {
 
 @pytest.fixture
 def connection(database_url: str) -> Iterator[Connection]:
-    migrate(database_url, FixedClock())
     engine = write_engine(database_url)
     with engine.connect() as found:
         yield found

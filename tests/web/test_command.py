@@ -12,11 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from production_parts import SqliteDatabase
 from support import StartProcess
-from web_helpers import Hands, database
+from web_helpers import database
 
 from simrack.cli.main import main
-from simrack.controller.store.migrate import migrate
 from simrack.wire import logs
 
 START_S = 20.0
@@ -25,7 +25,7 @@ START_S = 20.0
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     """Settings over an empty database; no broker answers, which must not matter for the door."""
-    migrate(database(tmp_path), Hands())
+    SqliteDatabase(tmp_path / "web.db")
     path = tmp_path / "web.toml"
     path.write_text(
         f'database = "{database(tmp_path)}"\nlisten = "127.0.0.1:0"\nstreams = 4\n[mqtt]\nurl = "mqtt://127.0.0.1:1"\n'
