@@ -44,9 +44,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+#: Whole processes whose tests measure no voice and count no milliseconds: they may run beside those that do.
+BESIDE = tuple(
+    f"tests/system/{name}.py" for name in ("test_control_room_acts", "test_gammu", "test_judge", "test_newcomer")
+)
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Keep a file's tests on one worker, and all tests of whole processes on one (`make test` runs two).
+    """Keep a file's tests on one worker, and all whole processes that run in real time on one (`make test` runs two).
 
     xdist's own groups do nothing with pytest 9.2: they are written into a node's name, which it does not read any more.
     """
@@ -55,7 +61,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     class ByFile(LoadScopeScheduling):  # type: ignore[misc]
         def _split_scope(self, nodeid: str) -> str:
             path = nodeid.partition("::")[0]
-            return "tests/system" if path.startswith("tests/system/") else path
+            return "tests/system" if path.startswith("tests/system/") and path not in BESIDE else path
 
     return ByFile(config, log)
 

@@ -10,7 +10,7 @@ from simrack.drivers.modems.base import AtTrace, CallProgress, ModemDriver, Mode
 from simrack.wire.messages import ModuleInfo
 
 E = TypeVar("E", bound=ModemEvent)
-WAIT_S = 10.0
+WAIT_S = 30.0
 
 
 class Bench:

@@ -34,7 +34,7 @@ from simrack.wire.mqtt import MemoryBroker, MqttBus
 from simrack.wire.ports import SystemClock, SystemIds
 
 POSTGRES = Path("/usr/lib/postgresql/15/bin")
-READY_S = 30.0
+READY_S = 60.0
 TEMPLATE = "simrack_template"
 BOXES = ("lab-01", "lab-02", "lab-03", "box", "tester")
 PASSWORDS = {OWNER: "owner-of-tests", CONTROLLER: "controller-of-tests", WEB: "web-of-tests"}

@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-READY_S = 30.0
+#: A process that comes up ends this wait; with twelve others that want the same core it takes its time.
+READY_S = 60.0
 
 
 class Process:

@@ -231,7 +231,7 @@ def text_of(html: str) -> str:
     return re.sub(r"\s+", " ", entities.unescape(re.sub(r"<[^>]*>", " ", html))).strip()
 
 
-def wait_until(condition: Callable[[], bool], timeout_s: float = 5.0, what: str = "the condition") -> None:
+def wait_until(condition: Callable[[], bool], timeout_s: float = 30.0, what: str = "the condition") -> None:
     """Wait for something that another thread does."""
     end = time.monotonic() + timeout_s
     while not condition():
@@ -240,7 +240,7 @@ def wait_until(condition: Callable[[], bool], timeout_s: float = 5.0, what: str 
         time.sleep(0.01)
 
 
-async def until(condition: Callable[[], bool], timeout_s: float = 5.0) -> None:
+async def until(condition: Callable[[], bool], timeout_s: float = 30.0) -> None:
     async with asyncio.timeout(timeout_s):
         while not condition():  # noqa: ASYNC110  (what is awaited has no event)
             await asyncio.sleep(0.005)

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from support import READY_S
 
 from simrack.cli.supervisor import Child, ChildGaveUp, Supervisor
 from simrack.wire.ports import SystemClock
@@ -48,10 +49,10 @@ def test_children_end_with_a_killed_parent_and_a_new_one_starts(tmp_path: Path) 
     process.kill()
     process.communicate()
     assert set(pids) == {"broker", "controller", "web"}
-    assert gone_within(list(pids.values()), 10) == []
+    assert gone_within(list(pids.values()), READY_S) == []
     again, pids = begin_up(tmp_path)
     again.send_signal(signal.SIGTERM)
-    again.communicate(timeout=30)
+    again.communicate(timeout=READY_S)
     assert again.returncode == 0
     assert gone_within(list(pids.values()), 1) == []
     assert not (tmp_path / "state.json").exists()
@@ -62,11 +63,11 @@ def test_second_up_on_one_data_folder_is_refused(tmp_path: Path) -> None:
     try:
         second = subprocess.run(
             [sys.executable, "-P", "-m", "simrack.cli", "up", "--data", str(tmp_path), "--sip", "127.0.0.1:0"],
-            capture_output=True, text=True, timeout=30, check=False,
+            capture_output=True, text=True, timeout=READY_S, check=False,
         )  # fmt: skip
     finally:
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=30)
+        process.communicate(timeout=READY_S)
     assert second.returncode == 2
     assert "another `simrack up` runs on this data folder" in second.stderr
 
@@ -103,7 +104,7 @@ async def test_child_that_dies_is_started_again(tmp_path: Path) -> None:
             twice.set()
 
     child.on_ready = note
-    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(READY_S), asyncio.TaskGroup() as group:
         await supervisor.start(group, child)
         os.kill(began[0], signal.SIGKILL)
         await twice.wait()

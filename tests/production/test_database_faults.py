@@ -29,14 +29,14 @@ from simrack.wire.messages import AlarmSummary, BoxEvent
 
 ANSWER = sdp_of(("127.0.0.1", 20000), kinds="0 101")
 Fault = Callable[[Path], AbstractAsyncContextManager[None]]
-WITHIN_S = 20.0
+WITHIN_S = 40.0
 
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same faults with shorter limits of time."""
     monkeypatch.setattr("simrack.controller.store.engine.BUSY_TIMEOUT_S", 0.4)
-    monkeypatch.setattr("simrack.controller.store.group.HANG_S", 1.5)
+    monkeypatch.setattr("simrack.controller.store.group.HANG_S", 3.0)
     monkeypatch.setattr("simrack.controller.store.upkeep.PROBE_S", 0.2)
     monkeypatch.setattr("simrack.controller.alarms.board.RETRY_S", 0.2)
 

@@ -16,7 +16,7 @@ from simrack.controller.models import RecordFilter, RecordRow, Story
 from simrack.controller.store.queries import Queries
 from simrack.wire.channel import ChannelState
 
-READY_S = 40.0
+READY_S = 60.0
 
 
 def until(condition: Callable[[], Any], what: str, seconds: float = 20.0) -> Any:
