@@ -15,7 +15,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from simrack.controller.models import Names, Own
 from simrack.controller.routing.criteria import BY_NAME
-from simrack.controller.store.errors import StoreDown
+from simrack.controller.store.errors import StoreDown, StoreRefused
 from simrack.web import cells, gate, text
 from simrack.web.accounts import Accounts, Session, Who
 from simrack.web.desk import Desk
@@ -136,6 +136,7 @@ def create_app(the_room: Room) -> OpenAPI:
     app.after_request(_protect)
     app.after_request(common.keep_answer)
     app.register_error_handler(StoreDown, _database_gone)
+    app.register_error_handler(StoreRefused, _not_taken)
     app.register_error_handler(HTTPException, _http_error)
     app.add_url_rule("/healthz", "health", _health)
     app.add_url_rule("/openapi.json", "openapi_document", lambda: common.described(app.api_doc))
@@ -224,7 +225,7 @@ def _check_host() -> None:
         allowed = {*LOOPBACK}
     host = urlsplit(f"//{request.host}").hostname
     if allowed and host not in allowed:
-        raise BadRequest(f"This control room is not known as {host}.")
+        raise BadRequest(f"This control room is not known as {host}." if "Host" in request.headers else "The request names no host.")
 
 
 def _identify() -> AnyResponse | None:
@@ -259,11 +260,23 @@ def _check_right() -> AnyResponse | None:
 def _sign_in_first() -> AnyResponse:
     if is_api():
         return problem(401, "Sign in first", "Send a session cookie or Authorization: Bearer TOKEN.")
+    if request.endpoint == "rack.stream":
+        # A page of somebody who came back after the session had ended: it leads to the door, and back.
+        return Response("event: signed-out\ndata: now\n\n", mimetype="text/event-stream")
     if "HX-Request" in request.headers:
         # What somebody has typed stays on the page; app.js offers to sign in beside it.
         return Response(status=401, headers={"HX-Redirect": "/sign-in"} if request.method == "GET" else {})
-    wanted = request.full_path.rstrip("?") if request.method == "GET" else "/"
+    # After a form: the page that it stands on, where app.js puts back what was typed.
+    wanted = request.full_path.rstrip("?") if request.method == "GET" else _form_page() or "/"
     return redirect(f"/sign-in?next={_quoted(wanted)}" if wanted != "/" else "/sign-in")
+
+
+def _form_page() -> str:
+    """The page of ours that a form was sent from; "" if it does not say so."""
+    came = urlsplit(request.referrer or "")
+    if came.netloc != request.host or not came.path.startswith("/") or came.path.startswith(("//", "/sign-in", "/setup")):
+        return ""
+    return f"{came.path}?{came.query}" if came.query else came.path
 
 
 def _quoted(path: str) -> str:
@@ -279,6 +292,7 @@ def _check_form() -> None:
         if g.session is not None and "HX-Request" in request.headers:
             # Signed in anew in another tab. A foreign page can neither set this header nor read the answer.
             abort(Response("Signed in anew.", 400, headers={"X-CSRF-Token": form_token(g.cookie)}))
+        g.back = _form_page() if g.session is not None else ""
         raise BadRequest("This form is too old or came from another page. Load the page again and repeat.")
 
 
@@ -333,12 +347,18 @@ def _database_gone(error: StoreDown) -> AnyResponse:
     )  # fmt: skip
 
 
+def _not_taken(error: StoreRefused) -> AnyResponse:
+    """Two people did the same at one moment, or something came that no field lets in."""
+    log.warning("row not taken", path=request.path, error=str(error))
+    return _failure(409, "This can't be kept", "Somebody did the same at this moment, or a sign in it can't be stored. Go back, load the page again and repeat.")
+
+
 def _failure(status: int, title: str, what: str) -> AnyResponse:
     if is_api():
         return problem(status, title, what)
     if getattr(g, "session", None) is None:
         g.session = None
-    page = render_template("error.html", status=status, title=title, what=what)
+    page = render_template("error.html", status=status, title=title, what=what, back=getattr(g, "back", ""))
     return Response(page, status=status)
 
 

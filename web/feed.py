@@ -38,6 +38,8 @@ class Feed:
         self._seq = 0
         self._streams = 0
         self._watched: Counter[str] = Counter()
+        self._touched = 0
+        self._from: dict[str, int] = {}
         self._closed = False
 
     @property
@@ -67,6 +69,11 @@ class Feed:
             self._ring.clear()
             self._changed.notify_all()
 
+    def touch(self) -> None:
+        """Something changed of which only watched topics get their piece: other pages drawn before it lack it."""
+        with self._changed:
+            self._touched = self._seq + 1
+
     def close(self) -> None:
         with self._changed:
             self._closed = True
@@ -84,6 +91,7 @@ class Feed:
             if self._streams >= most:
                 return False
             self._streams += 1
+            self._from.update({topic: self._touched for topic in topics if not self._watched[topic]})
             self._watched.update(topics)
             return True
 
@@ -94,7 +102,7 @@ class Feed:
 
     def read(self, place: str, topics: frozenset[str], silence_s: float = SILENCE_S) -> Iterator[Item | None]:
         """Items after `place` without end; None after a silence; an item named "resync" says: fetch again."""
-        seq = self._start(place)
+        seq = self._start(place, topics)
         if seq is None:
             seq = self._seq
             yield Item(seq, "", "resync", "")
@@ -109,9 +117,21 @@ class Feed:
                 seq = items[-1].seq
                 yield from (item for item in items if item.topic in topics or item.topic == EVERYBODY)
 
-    def _start(self, place: str) -> int | None:
+    def some(self, place: str, topics: frozenset[str], silence_s: float) -> tuple[list[Item], int]:
+        """What there is after `place`, waiting so long for the first item; and the place that this comes up to."""
+        seq = self._start(place, topics)
+        items, lost = self._after(seq, silence_s) if seq is not None else ([], True)
+        if lost or seq is None:
+            return [Item(self._seq, "", "resync", "")], self._seq
+        chosen = [item for item in items if item.topic in topics or item.topic == EVERYBODY]
+        return chosen, items[-1].seq if items else seq
+
+    def _start(self, place: str, topics: frozenset[str]) -> int | None:
         epoch, _, number = place.rpartition("-")
-        if epoch != self.epoch or not number.isdigit() or int(number) > self._seq:
+        if epoch != self.epoch or not (number.isascii() and number.isdigit() and len(number) < 16) or int(number) > self._seq:
+            return None
+        if any(int(number) < self._from.get(topic, 0) for topic in topics):
+            # Nobody watched this for a while, so that its pieces were not drawn.
             return None
         return int(number)
 

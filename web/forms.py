@@ -91,6 +91,7 @@ class Difference:
     after: str
     came: tuple[str, ...] = ()
     went: tuple[str, ...] = ()
+    name: str = ""  # of the field
 
 
 # --- fields -------------------------------------------------------------------------------------------------
@@ -360,6 +361,24 @@ def whole(model: type[BaseModel], body: Mapping[str, Any] | None) -> dict[str, A
     return filled
 
 
+def typed(model: type[BaseModel], given: Given) -> dict[str, Any]:
+    """What each control held when the form was sent, also where it made no sense: nothing is to be typed twice."""
+    found: dict[str, Any] = {}
+    for of in fields_of(model):
+        if of.kind == "flag":
+            found[of.name] = bool(given.get(of.name, ""))
+        elif of.kind == "choices":
+            found[of.name] = [value for value in given.getlist(of.name) if value]
+        elif of.kind == "rows":
+            lists = {column.name: given.getlist(f"{of.name}.{column.name}") for column in of.columns}
+            length = min(MOST_ROWS, max(map(len, lists.values()), default=0))
+            rows = ({name: values[at] if at < len(values) else "" for name, values in lists.items()} for at in range(length))
+            found[of.name] = [row for row in rows if any(row.values())]
+        elif of.kind != "secret":
+            found[of.name] = given.get(of.name, "")
+    return found
+
+
 def _look_up(body: Mapping[str, Any], name: str) -> Any:
     table, dot, key = name.partition(".")
     return (body.get(table) or {}).get(key) if dot else body.get(name)
@@ -392,8 +411,8 @@ def _difference(of: Field, was: Any, will: Any, titles: Mapping[str, str]) -> Di
     if of.kind in ("choices", "lines", "rows"):
         old, new = (tuple(_item(of, item, titles) for item in value or ()) for value in (was, will))
         came, went = tuple(item for item in new if item not in set(old)), tuple(item for item in old if item not in set(new))
-        return Difference(of.title, _count(old), _count(new), came, went)
-    return Difference(of.title, _shown(of, was, titles), _shown(of, will, titles))
+        return Difference(of.title, _count(old), _count(new), came, went, of.name)
+    return Difference(of.title, _shown(of, was, titles), _shown(of, will, titles), name=of.name)
 
 
 def _count(items: Sequence[str]) -> str:

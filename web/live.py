@@ -191,6 +191,8 @@ class Live:
             if changes:
                 self._feed.skip()
             return
+        if changes.channels or changes.boxes or changes.layout:
+            self._feed.touch()
         try:
             for topic, name, data in self._draw(changes):
                 self._feed.publish(topic, name, data)

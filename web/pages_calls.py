@@ -87,11 +87,11 @@ def hang_up_group() -> AnyResponse:
     rack, known = visible(), names()
     wanted = list(dict.fromkeys(request.form.get("calls", "").split()))[:MOST_TOGETHER]
     views = [call_view(rack.calls[call], rack, known) for call in wanted if call in rack.calls]
+    if not views:
+        return _ended(0)
     if request.form.get("typed", "").strip() != str(len(wanted)):
         form = _group_form(views, "typed", f"type {len(views)} to confirm")
         return make_response(form, 200 if wants_part("dialog") else 422)
-    if not views:
-        return _ended(0)
     answer = _order(HANG_UP_GROUP, {"calls": [view.call.call for view in views]})
     if isinstance(answer, str):
         return make_response(_group_form(views, "", answer), 502)

@@ -4,7 +4,7 @@ One set of views for all kinds (`sections.py` has a row for each). A form is che
 against what runs, and put in force by the controller; nothing changes before the last button.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 from urllib.parse import urlencode
@@ -12,6 +12,8 @@ from zoneinfo import available_timezones
 
 import phonenumbers
 from flask import Blueprint, Response, abort, make_response, redirect, render_template, request
+from pydantic import BaseModel
+from werkzeug.datastructures import MultiDict
 from werkzeug.wrappers import Response as AnyResponse
 
 from simrack.controller.config.kinds import MODELS, WORDS, Kind
@@ -184,6 +186,8 @@ def _act(section: Section) -> AnyResponse | str:
     act, _, more = request.form.get("act", "review").partition(":")
     if act == "rebase":
         of, act = replace(of, base=more[:64]), "review"
+    if act == "theirs":
+        return _theirs(of, more[:64])
     acts: dict[str, Callable[[Asked], AnyResponse | str]] = {
         "check": _check, "row": _row, "review": _review, "apply": _apply, "draft": _draft, "remove": _remove, "removed": _removed,
     }  # fmt: skip
@@ -205,7 +209,7 @@ def _check(of: Asked) -> str:
 def _row(of: Asked) -> AnyResponse | str:
     """One more row in a table of the form."""
     field = next(one for one in forms.fields_of(of.model) if one.kind == "rows")
-    values = forms.texts(of.model, forms.whole(of.model, of.read.body))
+    values = _typed(of)
     if _part():
         return render_template("entry_row.html", f=field, value=values[field.name], choices=inventory().choices())
     return _page(of.section, of.name, of.stored, values, {}, of.base)
@@ -229,9 +233,38 @@ def _told(of: Asked, found: Review, failed: str = "") -> AnyResponse | str:
             fields=forms.fields_of(of.model), drafts=drafts.open_ones(), wanted=of.wanted, titles=inventory(),
             note=request.form.get("_note", "")[:200], secret=_has_secret(of), words=WORDS,
         )  # fmt: skip
-    values = forms.texts(of.model, forms.whole(of.model, of.read.body))
-    page = _page(of.section, of.name, of.stored, values, dict(found.wrong), of.base, found, failed)
+    page = _page(of.section, of.name, of.stored, _typed(of), dict(found.wrong), of.base, found, failed)
     return make_response(page, 200 if found.ok else 422)
+
+
+def _typed(of: Asked) -> dict[str, Any]:
+    """The form as it was sent; what is fixed, and therefore not sent, as it is."""
+    return {**forms.typed(of.model, request.form), **{name: value for name, value in of.read.body.items() if name in ("name", "iccid") and of.name}}
+
+
+def _theirs(of: Asked, field: str) -> AnyResponse | str:
+    """The form with one field as somebody else has put it in force meanwhile; everything else stays as it was typed."""
+    if of.stored is None or field not in {one.name for one in forms.fields_of(of.model)}:
+        abort(404)
+    now = forms.texts(of.model, forms.whole(of.model, of.stored.body))
+    values = {**_typed(of), field: now[field]} if field in now else _typed(of)
+    again = replace(of, read=forms.read(of.model, _sent(of.model, values), {key: of.read.body[key] for key in ("name", "iccid") if of.name and key in of.read.body}))
+    return _page(of.section, of.name, of.stored, values, {}, of.base, work.review(again))
+
+
+def _sent(model: type[BaseModel], values: Mapping[str, Any]) -> MultiDict[str, str]:
+    """What a browser would send of a form with these values."""
+    sent: MultiDict[str, str] = MultiDict()
+    for one in forms.fields_of(model):
+        value = values.get(one.name, "")
+        if one.kind == "rows":
+            for row in value:
+                sent.update({f"{one.name}.{column.name}": str(row.get(column.name, "")) for column in one.columns})
+        elif one.kind == "flag":
+            sent.update({one.name: "on"} if value else {})
+        else:
+            sent.setlist(one.name, value if one.kind == "choices" else [value])
+    return sent
 
 
 def _has_secret(of: Asked) -> bool:

@@ -193,6 +193,33 @@ def test_changes_that_nobody_watched_make_the_next_page_fetch_again() -> None:
     assert first.name == "resync"
 
 
+def test_a_topic_that_nobody_watched_is_fetched_again_though_others_were_watched() -> None:
+    """The rack of whoever lost the line for a moment would stay wrong, because somebody else watched only the calls."""
+    feed, rack, calls = Feed("e"), frozenset({"rack"}), frozenset({"calls"})
+    feed.enter(9, rack | calls)
+    place = feed.place
+    feed.leave(rack)
+    feed.touch()
+    feed.publish("calls", "calls", "what the others get")
+    assert feed.enter(9, rack)
+    assert [item.name for item in read_until(feed, place, {"resync"})] == ["resync"]
+    here = feed.place
+    feed.publish("rack", "rack", "after")
+    assert [item.data for item in read_until(feed, here, {"rack"})] == ["after"], "who is up to date goes on"
+
+
+def test_some_of_the_feed_ends_and_says_up_to_where() -> None:
+    """Behind a proxy that gathers, the next request would bring everything again, or skip something."""
+    feed, rack = Feed("e"), frozenset({"rack"})
+    place = feed.place
+    feed.publish("rack", "rack", "one")
+    feed.publish("calls", "calls", "not for this page")
+    items, seq = feed.some(place, rack, 0.01)
+    assert ([item.data for item in items], f"e-{seq}") == (["one"], feed.place)
+    assert feed.some(feed.place, rack, 0.01) == ([], seq)
+    assert [item.name for item in feed.some("old-1", rack, 0.01)[0]] == ["resync"]
+
+
 def test_streams_are_counted_and_limited() -> None:
     """One more browser than threads would hang the whole control room."""
     feed = Feed("e")
@@ -381,6 +408,29 @@ def test_a_stream_ends_with_its_session(running: Stand) -> None:
     assert any(b"signed-out" in block for block in events)
     answer.close()
     wait_until(lambda: running.room.feed.streams == 0, what="the stream to be given back")
+
+
+def test_a_short_stream_ends_by_itself_with_what_there_was(demo: Stand) -> None:
+    """Behind a proxy that passes nothing on before the end, a page would stand still for ever."""
+    browser, feed = demo.signed_in(), demo.room.feed
+    place = feed.place
+    feed.publish("rack", "rack", "<i>one</i>")
+    answer = browser.client.get(f"/stream?since={place}&topic=rack&short=1", buffered=True)
+    assert f"id: {feed.place}\nevent: rack\ndata: <i>one</i>" in answer.text
+    assert f"id: {feed.place}\nevent: beat" in answer.text
+    assert "no-transform" in answer.headers["Cache-Control"]
+    assert answer.headers["X-Accel-Buffering"] == "no"
+    assert feed.streams == 0
+    lost = browser.client.get("/stream?since=another-run-5&topic=rack&short=1", buffered=True).text
+    assert [line for line in lost.splitlines() if line.startswith("event:")] == ["event: resync", "event: rack", "event: top", "event: beat"]
+
+
+@pytest.mark.stack
+def test_a_stream_of_somebody_who_is_not_signed_in_leads_to_the_door(demo: Stand) -> None:
+    """A laptop that slept longer than its session would say "reconnecting" for ever."""
+    demo.signed_in()
+    answer = demo.browser().client.get("/stream?topic=rack", buffered=True)
+    assert answer.text == "event: signed-out\ndata: now\n\n"
 
 
 @pytest.mark.stack

@@ -10,11 +10,11 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 from sqlalchemy import Row, insert, select
 from sqlalchemy.engine import Connection
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
 from simrack.controller.store import tables as t
 from simrack.controller.store.engine import write_engine
-from simrack.controller.store.errors import StoreDown
+from simrack.controller.store.errors import StoreDown, StoreRefused
 from simrack.web.accounts.keybox import KeyBox
 from simrack.web.accounts.rules import PASSWORD_MOST
 from simrack.web.accounts.session import Session
@@ -35,7 +35,7 @@ class Who:
 
 
 class Base:
-    """The database of the accounts. Methods raise `StoreDown` when it can't be used now."""
+    """The database of the accounts. Methods raise `StoreDown` when it can't be used now, `StoreRefused` when it takes no such row."""
 
     def __init__(self, url: str, clock: Clock, ids: Ids, keys: KeyBox, hasher: PasswordHasher | None = None) -> None:
         self._engine = write_engine(url)
@@ -55,6 +55,8 @@ class Base:
         try:
             with self._engine.begin() as connection:
                 yield connection
+        except (IntegrityError, DataError) as error:
+            raise StoreRefused(f"the database does not take this: {error.orig}") from error
         except DBAPIError as error:
             raise StoreDown(f"the database can't be used: {error.orig}") from error
 

@@ -10,6 +10,7 @@ from sqlalchemy import Row, Select, func, insert, or_, select, update
 from sqlalchemy.engine import Connection
 
 from simrack.controller.store import tables as t
+from simrack.controller.store.errors import StoreRefused
 from simrack.web.accounts import rules, totp, tries
 from simrack.web.accounts.base import Base, Who
 from simrack.web.accounts.sessions import TOKEN, Sessions
@@ -19,6 +20,7 @@ from simrack.wire import rights
 # 80 bits: good until it is changed at the first sign-in.
 FIRST_PASSWORD_OCTETS = 10
 MOST_ACTS = 50
+TAKEN = "There is an account of this name. A disabled one can be enabled again."
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,14 +124,17 @@ class People:
         form = form.checked(known_scope)
         password = totp.grouped(self._base.ids.token(FIRST_PASSWORD_OCTETS))
         hashed = self._base.hash(password)
-        with self._base.begin() as connection:
-            _check_free(connection, name)
-            connection.execute(
-                insert(t.web_user).values(
-                    name=name, password_hash=hashed, created=self._base.clock.utc(), must_change=True, **_values(form)
+        try:
+            with self._base.begin() as connection:
+                _check_free(connection, name)
+                connection.execute(
+                    insert(t.web_user).values(
+                        name=name, password_hash=hashed, created=self._base.clock.utc(), must_change=True, **_values(form)
+                    )
                 )
-            )
-            self._base.act(connection, who, "account-made", name, **_told(form))
+                self._base.act(connection, who, "account-made", name, **_told(form))
+        except StoreRefused:
+            raise BadForm("name", TAKEN) from None
         return password
 
     def change(
@@ -265,7 +270,7 @@ def _check_free(connection: Connection, name: str) -> None:
     # "ada" beside "Ada" would share its lock-outs and be taken for her in every list.
     taken = {str(other).casefold() for other in connection.execute(select(t.web_user.c.name)).scalars()}
     if name.casefold() in taken:
-        raise BadForm("name", "There is an account of this name. A disabled one can be enabled again.")
+        raise BadForm("name", TAKEN)
 
 
 def _people(now: datetime) -> Select[Any]:

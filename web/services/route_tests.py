@@ -10,7 +10,6 @@ from datetime import datetime
 from typing import Any, Literal
 
 from sqlalchemy import Row, delete, insert, select
-from sqlalchemy.exc import IntegrityError
 
 from simrack.controller.config.impact import router
 from simrack.controller.fleet.view import BoxView, ChannelView, FleetView
@@ -19,6 +18,7 @@ from simrack.controller.routing.checks import CHECKS
 from simrack.controller.routing.decision import CallFacts
 from simrack.controller.routing.table import RoutingTable
 from simrack.controller.store import tables as t
+from simrack.controller.store.errors import StoreRefused
 from simrack.web.app import me, room
 from simrack.web.errors import BadForm
 from simrack.web.rack import Rack
@@ -89,7 +89,7 @@ def add(name: str, sender: str, called: str, calling: str, expected: str, table:
     try:
         with room().accounts.begin() as connection:
             made = connection.execute(insert(t.web_route_test).values(**values)).inserted_primary_key
-    except IntegrityError:
+    except StoreRefused:
         raise BadForm("name", f"There is a test called {name} already.") from None
     return int(made[0]) if made else 0
 
