@@ -351,7 +351,7 @@ def stage(*candidates: Candidate, refusal: Refusal | None = None, **limits: floa
 
 async def until(condition: Callable[[], object], what: str = "condition") -> None:
     """Wait for something that must come about soon."""
-    for _ in range(2000):
+    for _ in range(20_000):
         if condition():
             return
         await asyncio.sleep(0.001)

@@ -35,7 +35,7 @@ class CountingIds:
         return f"{next(self._numbers):0{octets * 2}x}"
 
 
-async def until(condition: Callable[[], object], what: str = "", limit_s: float = 5.0) -> None:
+async def until(condition: Callable[[], object], what: str = "", limit_s: float = 15.0) -> None:
     """Wait until `condition` holds; fails with `what` after `limit_s`."""
     for _ in range(round(limit_s / 0.005)):
         if condition():
