@@ -20,11 +20,12 @@ from simrack.web import cells, gate, text
 from simrack.web.accounts import Accounts, Session, Who
 from simrack.web.desk import Desk
 from simrack.web.feed import Feed
-from simrack.web.guard import HEADERS, HSTS, form_token, same
+from simrack.web.guard import HEADERS, HSTS, MICROPHONE, form_token, same
 from simrack.web.listening import Ears
 from simrack.web.live import Live
 from simrack.web.masks import Mask
 from simrack.web.nav import Menu, menu
+from simrack.web.phone import Phone
 from simrack.web.settings import WebSettings
 from simrack.wire.causes import name as cause_name
 from simrack.wire.channel import LABELS
@@ -115,6 +116,7 @@ def create_app(the_room: Room) -> OpenAPI:
         pages_setting_up,
         pages_settings,
         pages_statistics,
+        pages_test_call,
         pages_trace,
     )
     from simrack.web.api import common
@@ -140,7 +142,7 @@ def create_app(the_room: Room) -> OpenAPI:
     app.register_error_handler(HTTPException, _http_error)
     app.add_url_rule("/healthz", "health", _health)
     app.add_url_rule("/openapi.json", "openapi_document", lambda: common.described(app.api_doc))
-    for module in (pages_access, pages_alarms, pages_analyse, pages_audit, pages_logs, pages_account, pages_accounts, pages_rack, pages_calls, pages_gateways, pages_listen, pages_records, pages_statistics, pages_trace, pages_entries, pages_routing, pages_setting_up, pages_settings):
+    for module in (pages_access, pages_alarms, pages_analyse, pages_audit, pages_logs, pages_account, pages_accounts, pages_rack, pages_calls, pages_gateways, pages_listen, pages_records, pages_statistics, pages_test_call, pages_trace, pages_entries, pages_routing, pages_setting_up, pages_settings):
         app.register_blueprint(module.pages)
     for part in api.PARTS:
         app.register_api(part.api)
@@ -151,6 +153,7 @@ def serve_room(app: Flask, the_room: Room) -> None:
     """Have the application serve this room, in the time zone that it was made for."""
     app.extensions["simrack"] = the_room
     app.extensions["ears"] = Ears(the_room.settings.media_host, the_room.clock, the_room.ids)
+    app.extensions["phone"] = Phone(the_room.clock, the_room.ids, the_room.settings.test_calls.at_a_time)
 
 
 def _words(app: Flask, the_room: Room) -> None:
@@ -298,6 +301,8 @@ def _check_form() -> None:
 
 def _protect(response: Response) -> Response:
     response.headers.update(HEADERS)
+    if getattr(g, "microphone", False):
+        response.headers["Permissions-Policy"] = MICROPHONE
     if room().settings.secure:
         response.headers["Strict-Transport-Security"] = HSTS
     if request.endpoint == "static":

@@ -26,7 +26,7 @@ from simrack.web.facts import facts_of
 from simrack.web.listing import Listing, ask, csv_lines, listed
 from simrack.web.needs import needs
 from simrack.web.sections import SECTIONS, Section
-from simrack.web.services import configuration, drafts
+from simrack.web.services import configuration, drafts, test_calls
 from simrack.web.services.inventory import PATHS, href, unfinished
 from simrack.web.text import number_text
 from simrack.wire.rights import actor_name
@@ -137,7 +137,16 @@ def _entry(section: Section) -> str:
     body = dict(stored.body) if stored is not None else _first_body(section, name)
     if not name:
         body |= {key: value for key, value in request.args.items() if key in ("plan", "agreement")}
-    return _page(section, name, stored, forms.texts(MODELS[section.kind], forms.whole(MODELS[section.kind], body)), {}, stored.digest if stored else "")
+    values = forms.texts(MODELS[section.kind], forms.whole(MODELS[section.kind], body))
+    if not name and _for_tests(section):
+        # Nobody needs to know it: the control room calls with the hashes that are kept of it.
+        values["digest.password"] = room().ids.token(12)
+    return _page(section, name, stored, values, {}, stored.digest if stored else "")
+
+
+def _for_tests(section: Section) -> bool:
+    """The form was asked for by the page of test calls."""
+    return section.kind == "sender" and request.args.get("for") == "test-calls"
 
 
 def _first_body(section: Section, name: str) -> dict[str, Any]:
@@ -145,6 +154,8 @@ def _first_body(section: Section, name: str) -> dict[str, Any]:
     if section.kind == "sim" and name:
         plan = inventory().cards[name][2]
         return {"iccid": name, **({"plan": plan.name} if plan is not None else {})}
+    if not name and _for_tests(section):
+        return test_calls.first_sender(configuration.table(), me().user)
     return {}
 
 

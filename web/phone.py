@@ -428,18 +428,18 @@ class Phone:
 
     async def _talk(self, call: PhoneCall) -> None:
         """20 ms a turn: voice both ways, and a page that has gone silent is noticed."""
-        due = self._clock.monotonic()
+        loop = asyncio.get_running_loop()
+        due = loop.time()
         while True:
-            now = self._clock.monotonic()
-            due = max(due, now - tone.MOST_CATCH_UP * tone.TICK_S) + tone.TICK_S
+            due = max(due, loop.time() - tone.MOST_CATCH_UP * tone.TICK_S) + tone.TICK_S
             if call.talker is not None:
                 call.talker.tick()
                 call.received, call.sent = call.talker.received, call.talker.sent
                 if call.received and not call.answered:
                     self._enter(call, "early")
-            if call.earpiece is not None and now - call.asked > SILENT_S:
+            if call.earpiece is not None and self._clock.monotonic() - call.asked > SILENT_S:
                 self._release(call, "Its page has not asked for it any more.")
-            await asyncio.sleep(max(0.0, due - self._clock.monotonic()))
+            await asyncio.sleep(max(0.0, due - loop.time()))
 
     def _enter(self, call: PhoneCall, state: State) -> None:
         if call.is_over or (state in ("trying", "ringing") and call.state == "early"):

@@ -56,6 +56,9 @@ class Switch:
     def records(self, wanted: RecordFilter, own: Own = EVERYTHING) -> RecordPage:
         return self._ask().records(wanted, own)
 
+    def call_of(self, sender: str, sip_call_id: str, since: datetime) -> str:
+        return self._ask().call_of(sender, sip_call_id, since)
+
     def story(self, call: str, own: Own = EVERYTHING) -> Story | None:
         return self._ask().story(call, own)
 

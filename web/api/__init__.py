@@ -16,7 +16,8 @@ from simrack.web.api import (
     records,
     routing,
     statistics,
+    test_calls,
     trace,
 )
 
-PARTS = (rack, gateways, records, statistics, alarms, analyse, audit, logs, trace, configuration, routing, accounts)
+PARTS = (rack, test_calls, gateways, records, statistics, alarms, analyse, audit, logs, trace, configuration, routing, accounts)

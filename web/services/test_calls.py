@@ -45,7 +45,7 @@ STATES: Mapping[State, str] = {
     "early": "voice before the answer", "answered": "answered", "over": "over",
 }  # fmt: skip
 _NUMBER = re.compile(r"\+?[0-9*]{1,32}")
-_VISUAL = re.compile(r"[\s().\-/]+")
+_VISUAL = re.compile(r"[ \u00a0\u202f().\-/]+")
 # The controller's clock and ours may differ, and the first INVITE is older than the call that it became.
 _EARLIER = timedelta(minutes=5)
 
@@ -96,7 +96,11 @@ def marked() -> frozenset[str]:
 
 def callers(table: RoutingTable) -> tuple[Caller, ...]:
     """Enabled senders for tests; those that can call from this machine come first."""
-    way = own_address(controller())
+    return callers_of(table, own_address(controller()))
+
+
+def callers_of(table: RoutingTable, way: str) -> tuple[Caller, ...]:
+    """The same for a machine with this address on the way to the controller."""
     found = [_caller(sender, way) for sender in table.senders.values() if sender.use == USE and sender.enabled]
     return tuple(sorted(found, key=lambda one: (bool(one.problem), one.title.casefold())))
 
