@@ -89,6 +89,20 @@ def test_hours_and_minutes_hold_the_calls_that_began_in_them(filled: Queries, ro
 
 
 @pytest.mark.stack
+def test_one_pass_gives_what_two_give(filled: Queries, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The table and the charts of one page would tell different stories, or a customer would see another one's calls."""
+    for by in FIELDS:
+        for own in (Own(), Own(senders=frozenset({"alpine"})), Own(plans=frozenset({"nova"}))):
+            for minutes in (False, True):
+                asked = Question(WHOLE, by, 2)
+                groups, times = filled.both(asked, own, minutes=minutes)
+                assert groups == filled.groups(asked, own)
+                assert times == filled.times(asked, own, minutes=minutes)
+    monkeypatch.setattr(statistics, "GROUPS_MOST", 1)
+    assert filled.both(Question(WHOLE, "sender"))[0] == filled.groups(Question(WHOLE, "sender"))
+
+
+@pytest.mark.stack
 def test_filters_and_own_rows_hold_for_figures_too(filled: Queries, rows: list[RecordRow]) -> None:
     """A customer would learn another one's traffic from a sum."""
     own = Own(senders=frozenset({"alpine"}))

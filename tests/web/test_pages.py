@@ -71,6 +71,11 @@ class Switch:
     def times(self, asked: Question, own: Own = EVERYTHING, *, minutes: bool = False) -> dict[datetime, Counts]:
         return self._ask().times(asked, own, minutes=minutes)
 
+    def both(
+        self, asked: Question, own: Own = EVERYTHING, *, minutes: bool = False
+    ) -> tuple[Statistics, dict[datetime, Counts]]:
+        return self._ask().both(asked, own, minutes=minutes)
+
     def peaks(self, wanted: RecordFilter, own: Own = EVERYTHING) -> Peak | None:
         return self._ask().peaks(wanted, own)
 

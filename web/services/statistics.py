@@ -1,6 +1,7 @@
 """Statistics as pages, API and command line show them: period, grouping, figures, last week, charts (pure but `count`)."""
 
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
@@ -44,6 +45,9 @@ class Reads(Protocol):
 
     def groups(self, asked: Question, own: Own = ...) -> Statistics: ...
     def times(self, asked: Question, own: Own = ..., *, minutes: bool = False) -> dict[datetime, Counts]: ...
+    def both(
+        self, asked: Question, own: Own = ..., *, minutes: bool = False
+    ) -> tuple[Statistics, dict[datetime, Counts]]: ...
     def peaks(self, wanted: RecordFilter, own: Own = ...) -> Peak | None: ...
     def causes(self, wanted: RecordFilter, own: Own = ...) -> list[tuple[str, str, int, int, int]]: ...
 
@@ -190,15 +194,15 @@ def _named(name: str, times: Times, now: datetime) -> tuple[datetime, datetime]:
 
 def count(reads: Reads, asked: Asked, own: Own, names: Names, times: Times, *, charts: bool = True) -> View:
     """Everything of one page. Raises `StoreDown`."""
-    minutes = asked.by == "minute" or asked.seconds <= 3 * 3600 or not _whole_hours(times)
-    along = reads.times(asked.question, own, minutes=minutes) if charts or asked.by in TIMES else {}
     ago = asked.week_ago
-    along_ago = reads.times(ago.question, own, minutes=minutes) if asked.week and (charts or asked.by in TIMES) else {}
-    now, before = _groups(reads, asked, own, names, times, along), None
-    if asked.week:
-        before = _groups(reads, ago, own, names, times, along_ago)
+    # Beside one another: a database has more cores than one, and somebody waits for the page.
+    with ThreadPoolExecutor(2, "statistics") as beside:
+        then = beside.submit(_counted, reads, ago, own, names, times, charts) if asked.week else None
+        most = beside.submit(reads.peaks, asked.wanted, own) if charts else None
+        now, along = _counted(reads, asked, own, names, times, charts)
+        before, along_ago = then.result() if then is not None else (None, {})
+        peak = most.result() if most is not None else None
     lines = _lines(asked, now, before, names)
-    peak = reads.peaks(asked.wanted, own) if charts else None
     drawn = tuple(_charts(asked, along, along_ago, peak, times)) if charts else ()
     return View(
         asked, tuple(_sorted(lines, asked)), now.total, before.total if before else None, now.cut, peak, drawn
@@ -211,17 +215,18 @@ def _whole_hours(times: Times) -> bool:
     return offset is not None and offset.total_seconds() % 3600 == 0
 
 
-def _groups(
-    reads: Reads, asked: Asked, own: Own, names: Names, times: Times, along: Mapping[datetime, Counts]
-) -> Statistics:
+def _counted(
+    reads: Reads, asked: Asked, own: Own, names: Names, times: Times, charts: bool
+) -> tuple[Statistics, Mapping[datetime, Counts]]:
+    """The groups of a period, and its counts along time where a chart or the groups themselves need them."""
+    minutes = asked.by == "minute" or asked.seconds <= 3 * 3600 or not _whole_hours(times)
     if asked.by in TIMES:
-        by_text = {moment.isoformat(): counts for moment, counts in along.items()}
-        shift = timedelta(0)
-        found = regrouped(by_text, lambda key: _bucket(datetime.fromisoformat(key) + shift, asked.by, times))
-        return Statistics(found, Counts.sum(found.values()))
-    counted = reads.groups(asked.question, own)
+        along = reads.times(asked.question, own, minutes=minutes)
+        found = regrouped({at.isoformat(): counts for at, counts in along.items()}, lambda key: _bucket(datetime.fromisoformat(key), asked.by, times))
+        return Statistics(found, Counts.sum(found.values())), along
+    counted, along = reads.both(asked.question, own, minutes=minutes) if charts else (reads.groups(asked.question, own), {})
     put = _together(asked.by, names)
-    return replace(counted, groups=regrouped(counted.groups, put)) if put is not None else counted
+    return replace(counted, groups=regrouped(counted.groups, put)) if put is not None else counted, along
 
 
 def _together(by: str, names: Names) -> Callable[[str], str] | None:
