@@ -5,10 +5,12 @@ import shutil
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
 import web_fleets
 from hypothesis import HealthCheck, Phase, given, settings
+from web_demo import A_CARD as CARD
 from web_helpers import Browser, Hands, Stand, database
 from web_helpers import stand as make_stand
 
@@ -18,9 +20,12 @@ from simrack.web.draw import Drawer
 from simrack.web.needs import right_of
 from simrack.web.rack import Changes
 from simrack.wire import rights
+from simrack.wire.messages import CommandReply
 
 PASSWORD = "five slow yellow tractors"
 ENDLESS = frozenset({"rack.stream"})
+# They would end the session that the others are tried with.
+ENDING = frozenset({"access.sign_out", "own.revoke_others"})
 # What is in every record and names nobody.
 QUERIES = ("", "?text=0", "?text=88", "?sort=-called", "?all=1", "?group=sender", "?per_page=200")
 
@@ -116,6 +121,44 @@ def test_no_answer_tells_a_partner_of_another(templates: Path, tmp_path_factory:
     finally:
         stand.close()
     assert not leaks, "\n".join(leaks[:40])
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("role", sorted(rights.SCOPED))
+def test_nobody_acts_on_anothers_thing(demo: Stand, role: str) -> None:
+    """A customer would end another's call, switch another's card off or sign another out, by an id in a form."""
+    asked_for: list[str] = []
+
+    def command(_topic: str, action: str, args: dict[str, Any], **_named: Any) -> CommandReply:
+        asked_for.append(f"{action} {args}")
+        return CommandReply(id="1", ok=True, result={})
+
+    demo.room.live.command = command  # type: ignore[method-assign]
+    names, rack = demo.room.desk.names(), demo.model.snapshot()
+    mine = min(names.senders)
+    browser = partner(demo, role, "somebody" if role == "owner" else mine)
+    call = next(call for call in rack.calls.values() if call.sender != mine)
+    box, channel = next(key for key, report in rack.channels.items() if report.sim is not None)
+    public = demo.room.accounts.sessions.listed(1)[0].public
+    ids = {"call": call.call, "box": box, "channel": str(channel), "public": public, "user_id": "1", "id_": "1", "process": "controller"}
+    browser.get("/account")
+    body = {"csrf": browser.csrf(), "_name": CARD, "name": CARD, "calls": call.call, "to": "off", "act": "review", "typed": "1", "_confirm": CARD}
+    words = {call.called[1:], *names.plans.values()} if role == "owner" else {call.called[1:]}
+    wrong = []
+    for rule in demo.app.url_map.iter_rules():
+        right = right_of(demo.app.view_functions[rule.endpoint])
+        if "POST" not in (rule.methods or ()) or not right or not rights.may(role, right) or rule.endpoint in ENDING:
+            continue
+        address = re.sub(r"<(?:\w+(?:\([^)]*\))?:)?(\w+)>", lambda found: ids.get(found[1], "1"), rule.rule)
+        for act in ("review", "apply", "remove", "removed"):
+            answer = browser.client.post(address, data=body | {"act": act}, buffered=True)
+            if rule.arguments and answer.status_code < 400:
+                wrong.append(f"{address}: {answer.status_code}")
+            if answer.status_code >= 500 or any(word in answer.text for word in words):
+                wrong.append(f"{address} {act}: {answer.status_code} {[word for word in words if word in answer.text]}")
+    assert not wrong, "\n".join(wrong)
+    assert not [told for told in asked_for if any(str(value) in told for value in (CARD, call.call, box))], asked_for
+    assert demo.room.accounts.sessions.listed(1), "the administrator is still signed in"
 
 
 def leaks_of(stand: Stand, room: web_fleets.Room, role: str) -> list[str]:
