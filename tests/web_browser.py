@@ -1,18 +1,93 @@
 """The control room behind a port, for tests with a real browser."""
 
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from playwright.sync_api import Page
+from playwright.sync_api import Locator, Page, expect
 from waitress import wasyncore
 from waitress.server import create_server
 from web_helpers import Stand, wait_until
 
 from simrack.wire import topics
 from simrack.wire.messages import Message
+
+#: What the analysers of the page Listen say is loudest of each side, in Hz (its bins are 48000 / 2048 wide).
+LOUDEST = """() => document.getElementById('listen').analysers.map((analyser) => {
+    const bins = new Float32Array(analyser.frequencyBinCount);
+    analyser.getFloatFrequencyData(bins);
+    let best = 0;
+    bins.forEach((value, at) => { if (value > bins[best]) best = at; });
+    return bins[best] > -60 ? best * analyser.context.sampleRate / analyser.fftSize : 0;
+})"""
+
+#: Many pages and a browser on few cores.
+PATIENCE_MS = 20_000
+
+
+class Hand:
+    """One way of working: `act` presses a button or follows a link, `write` fills a field."""
+
+    def __init__(self, page: Page, way: str) -> None:
+        self.page, self.mouse = page, way == "mouse"
+        page.set_default_timeout(PATIENCE_MS)
+
+    def act(self, thing: Locator) -> None:
+        if self.mouse:
+            thing.click()
+        else:
+            thing.focus()
+            self.page.keyboard.press("Enter")
+
+    def tick(self, thing: Locator) -> None:
+        if self.mouse:
+            thing.check()
+        else:
+            thing.focus()
+            self.page.keyboard.press("Space")
+
+    def write(self, label: str, words: str) -> None:
+        field = self.page.get_by_label(re.compile(f"^{label}"))
+        if self.mouse:
+            field.click()
+        else:
+            field.focus()
+        self.page.keyboard.type(words)
+
+    def button(self, name: str) -> None:
+        self.act(self.page.get_by_role("button", name=name))
+
+    def link(self, name: str) -> None:
+        self.act(self.page.get_by_role("link", name=name, exact=True))
+
+    def choose(self, label: str, option: str) -> None:
+        """From a list."""
+        field = self.page.get_by_label(re.compile(f"^{label}"))
+        if self.mouse:
+            field.select_option(label=option)
+        else:
+            field.focus()
+            self.page.keyboard.type(option)
+
+    def clear(self, label: str) -> None:
+        """Empty a field."""
+        self.write(label, "")
+        self.page.keyboard.press("ControlOrMeta+a")
+        self.page.keyboard.press("Delete")
+
+    def menu(self, title: str, key: str) -> None:
+        """To another page."""
+        if self.mouse:
+            self.page.get_by_role("navigation", name="Main").get_by_role("link", name=title, exact=True).click()
+        else:
+            self.page.keyboard.press("g")
+            self.page.keyboard.press(key)
+
+    def told(self, words: str) -> None:
+        expect(self.page.get_by_role("status").filter(has_text=words)).to_be_visible(timeout=PATIENCE_MS)
 
 
 @dataclass

@@ -11,6 +11,7 @@ from flask_openapi3.openapi import OpenAPI
 from jinja2 import FileSystemBytecodeCache
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 from production_parts import stack
+from web_browser import Hand
 
 from simrack.controller.store.migrate import migrate
 
@@ -69,6 +70,12 @@ def chromium() -> Iterator[Browser]:
         )
         yield browser
         browser.close()
+
+
+@pytest.fixture(params=["mouse", "keyboard"])
+def hand(request: pytest.FixtureRequest, page: Page) -> Hand:
+    """The acts of a test once by mouse, once by keyboard alone."""
+    return Hand(page, request.param)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Page
-from web_browser import behind_port
+from web_browser import LOUDEST, behind_port
 from web_helpers import Stand, wait_until
 
 from simrack.wire import topics
@@ -17,14 +17,6 @@ from simrack.wire.messages import CommandReply
 pytestmark = pytest.mark.system
 
 RATE, FRAME = 8000, 160
-#: What the page's analyser says is loudest, in Hz (its bins are 48000 / 2048 wide).
-LOUDEST = """() => document.getElementById('listen').analysers.map((analyser) => {
-    const bins = new Float32Array(analyser.frequencyBinCount);
-    analyser.getFloatFrequencyData(bins);
-    let best = 0;
-    bins.forEach((value, at) => { if (value > bins[best]) best = at; });
-    return bins[best] > -60 ? best * analyser.context.sampleRate / analyser.fftSize : 0;
-})"""
 
 
 def alaw(sample: int) -> int:
