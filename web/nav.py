@@ -21,7 +21,7 @@ SECTIONS = (
     ("Watch", (
         Page("r", "/rack", "Rack", "grid", "rack.see", near=True),
         Page("c", "/calls", "Calls", "voice", "calls.see", near=True),
-        Page("x", "/test-call", "Test call", "dial", "calls.test"),
+        Page("x", "/test-call", "Test call", "phone", "calls.test"),
         Page("b", "/gateways", "Gateways", "tool", "gateways.see"),
         Page("a", "/alarms", "Alarms", "alert", "alarms.see", near=True),
         Page("y", "/analyse", "Analyse", "pulse", "alarms.see"),

@@ -109,7 +109,8 @@
   const show = (told) => {
     rows.forEach((row) => {
       const at = told.times[row.dataset.state];
-      row.className = row.dataset.state === told.state ? "now" : at !== undefined ? "done" : "";
+      const past = at !== undefined || row.dataset.state === "connecting";
+      row.className = row.dataset.state === told.state ? "now" : past ? "done" : "";
       row.lastElementChild.textContent = at === undefined ? "" : `${(at / 1000).toFixed(2)} s`;
     });
   };
