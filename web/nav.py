@@ -35,7 +35,7 @@ SECTIONS = (
     ("Look back", (
         Page("e", "/records", "Records", "list", "records.see", near=True),
         Page("t", "/statistics", "Statistics", "chart", "statistics.see"),
-        Page("q", "/causes", "Release causes", "end", "statistics.see"),
+        Page("q", "/causes", "Release causes", "share", "statistics.see"),
         Page("l", "/logs", "Logs", "lines", "logs.see"),
     )),
     ("Administer", (

@@ -6,11 +6,14 @@ from urllib.parse import urlencode, urlsplit
 from flask import Blueprint, g, redirect, render_template, request
 from werkzeug.wrappers import Response as AnyResponse
 
+from simrack.controller.store.errors import StoreDown
 from simrack.web.accounts import Session
 from simrack.web.app import COOKIE, room, set_cookie, who
 from simrack.web.errors import BadForm, LinkSpent, SignInRefused, TooManyTries
 from simrack.web.nav import start_page
 from simrack.web.needs import needs
+from simrack.web.pages_setting_up import known_now
+from simrack.web.services import setting_up
 
 pages = Blueprint("access", __name__)
 
@@ -38,7 +41,15 @@ def set_up(token: str) -> tuple[str, int] | AnyResponse:
         return _spent()
     except BadForm as error:
         return render_template("setup.html", token=token, name=name, field=error.field, error=str(error)), 422
-    return _signed_in(cookie, START)
+    return _signed_in(cookie, _first_page())
+
+
+def _first_page() -> str:
+    """Where the first administrator begins: at the next step of set-up while one is open."""
+    try:
+        return "/set-up" if setting_up.next_step(setting_up.steps(known_now())) else START
+    except StoreDown:
+        return START
 
 
 @pages.get("/sign-in")

@@ -138,7 +138,8 @@ def _row(h: health.Health) -> Row:
     word, tone, icon = health.STATES[h.state]
     load = "" if host.load is None else f"{host.load:.2f}"
     heat = "" if host.temperature_c is None else f"{host.temperature_c:.0f} °C"
-    worries = "; ".join(filter(None, (h.plan, *h.worries)))
+    gone = "" if status.online else f"last report {room().times.short(status.at)}"
+    worries = "; ".join(filter(None, (h.plan, gone, *h.worries)))
     shown = {
         "box": Cell(h.box), "site": Cell(h.site),
         "state": Cell(word, tone=_TONES[tone], icon=icon), "calls": Cell(f"{h.calls} / {h.channels}", sort=h.calls),

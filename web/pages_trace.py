@@ -31,8 +31,8 @@ def trace_of(call: str) -> Trace:
         raise Unreadable(f"They can't be read: {error}.") from error
     if found is None or not found.messages:
         raise Unreadable(
-            "No messages are kept of this call. They are stored about 3 s after its end, as [trace] of the "
-            "controller's settings says, and deleted when their time is over."
+            "No messages are kept of this call. They are stored about 3 s after its end, for the calls that the "
+            "option “SIP messages kept” in Settings names, and deleted when their time is over."
         )
     return found
 

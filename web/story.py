@@ -114,7 +114,8 @@ def _quality(story: Story) -> Fact:
     media, record = media_of(story), story.record
     mos = record.mos if record.mos is not None else media.mos if media is not None else None
     if media is None:
-        return Fact("Quality", f"MOS {mos:.1f}" if mos is not None else DASH, "no voice measured")
+        known = mos is not None and record.talk_network_ms > 0
+        return Fact("Quality", f"MOS {mos:.1f}" if known else DASH, record.codec if known else "no voice measured")
     lost = media.to_network.lost + media.from_network.lost
     late = media.to_network.late + media.from_network.late
     value = f"MOS {mos:.1f}" if mos is not None else media.codec or DASH

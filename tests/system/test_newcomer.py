@@ -67,6 +67,8 @@ def sign_up(rack: Rack, page: Page) -> None:
         page.keyboard.type(words)
         page.keyboard.press("Tab")
     page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Set-up", exact=True)).to_be_visible()
+    page.get_by_role("link", name="Rack", exact=True).click()
     expect(page.locator("a.ch", has_text="Ready")).to_have_count(2)
     shot(page, "rack")
 

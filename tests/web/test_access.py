@@ -24,7 +24,7 @@ def test_set_up_link_makes_the_first_administrator_and_signs_in(empty: Stand) ->
     """The first person could not get in, or would have to sign in a second time."""
     browser = empty.browser()
     answer = browser.set_up(empty.room.accounts.new_link())
-    assert (answer.status_code, answer.location) == (303, "/rack")
+    assert (answer.status_code, answer.location) == (303, "/set-up")  # nothing is there yet
     assert browser.get("/rack").status_code == 200
     assert not empty.room.accounts.empty()
 

@@ -20,7 +20,7 @@
       tzDate: (seconds) => window.uPlot.tzDate(new Date(seconds * 1000), zone),
       scales: { y: { range: (_, low, high) => [0, unit === "%" ? 100 : Math.max(high === null ? 1 : high * 1.08, 1)] } },
       axes: [
-        { ...axis, size: 22, gap: 4, space: 70, grid: { show: false }, values: times },
+        { ...axis, size: 28, gap: 8, space: 70, grid: { show: false }, values: times },
         { ...axis, size: 58, gap: 4, space: 28, grid: { stroke: colour("--line"), width: 1 }, values: words },
       ],
       series,
