@@ -51,6 +51,11 @@ class Attempt:
         """Whether the record can't be sure of what the network did."""
         return self.part is None and (self.engaged or self.silent)
 
+    @property
+    def connected_unseen(self) -> bool:
+        """Whether the network answered it, as the box's part tells, and the leg never said so."""
+        return not self.answered and self.part is not None and self.part.connected is not None
+
     def fail(self, failed: Failed, now: datetime) -> None:
         """Note how it failed."""
         self.ended, self.cause, self.text = now, failed.cause, failed.text

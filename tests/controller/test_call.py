@@ -393,6 +393,23 @@ async def test_connect_that_the_box_saw_only_after_its_487_is_an_answered_call()
     assert row.answered == now
 
 
+async def test_connect_at_a_box_that_stops_counts_although_others_were_tried() -> None:
+    """A stopping box refuses a call in the moment in which its module connects; the next candidate refuses it too."""
+    on = stage(candidate(1), candidate(2))
+    run = Running(on)
+    first = await run.dialled()
+    first.say(Trying())
+    first.say(Failed(503, 41, "the box stops"))
+    second = await run.dialled(2)
+    now = on.clock.utc()
+    run.call.take_part(on.part(connected=now, talk_ms=43, side="rack"), timedelta())
+    second.say(Failed(503, 41, "the box is stopping", headers={"x-simrack-refusal": "stopping"}))
+    row = await run.record()
+    assert (row.outcome, row.channel, row.talk_network_ms, row.talk_sender_ms) == ("answered", 1, 43, 0)
+    assert (row.answered, row.estimated, row.sip_status) == (now, False, 503)
+    assert {"cancel-crossed", "rerouted"} <= set(row.marks)
+
+
 async def test_late_answer_of_an_abandoned_candidate_is_ended_and_recorded() -> None:
     """Two phones must not be connected to one caller, and the bill of the first must be explained."""
     on = stage(candidate(1), candidate(2))
