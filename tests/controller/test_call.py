@@ -393,9 +393,23 @@ async def test_connect_that_the_box_saw_only_after_its_487_is_an_answered_call()
     assert row.answered == now
 
 
+async def test_cancel_before_the_boxes_first_word_waits_for_its_part() -> None:
+    """The INVITE was on its way, the module dialled and was connected: a bill without a record."""
+    on = stage(candidate(1), part_s=5.0)
+    run = Running(on)
+    await run.dialled()
+    now = on.clock.utc()
+    run.call.hang_up(Order("controller stops", mark="controller-stopped"))
+    await run.journal("box1:hang-up 41")
+    run.call.take_part(on.part(connected=now, talk_ms=90, side="calling"), timedelta())
+    row = await run.record()
+    assert (row.outcome, row.talk_network_ms, row.estimated) == ("answered", 90, False)
+    assert {"cancel-crossed", "controller-stopped"} <= set(row.marks)
+
+
 async def test_connect_at_a_box_that_stops_counts_although_others_were_tried() -> None:
     """A stopping box refuses a call in the moment in which its module connects; the next candidate refuses it too."""
-    on = stage(candidate(1), candidate(2))
+    on = stage(candidate(1), candidate(2), part_s=5.0)
     run = Running(on)
     first = await run.dialled()
     first.say(Trying())
