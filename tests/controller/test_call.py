@@ -1,6 +1,7 @@
 """One call over simulated legs: what the sender hears, what the box is asked, what the record says."""
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -23,7 +24,7 @@ from simrack.controller.calls.call import Call
 from simrack.controller.calls.conversation import BoxGone, Order
 from simrack.controller.fleet.view import FleetView
 from simrack.controller.models import RecordRow, Refusal
-from simrack.controller.routing.decision import CallFacts, Decision
+from simrack.controller.routing.decision import CallFacts, Decision, Over
 from simrack.sip.legs import (
     Connected,
     Dial,
@@ -391,6 +392,19 @@ async def test_connect_that_the_box_saw_only_after_its_487_is_an_answered_call()
     row = await run.record()
     assert (row.outcome, row.talk_network_ms) == ("answered", 30)
     assert row.answered == now
+
+
+async def test_what_a_test_call_goes_over_reaches_routing() -> None:
+    """The header is all that the control room can say."""
+    on = stage(refusal=Refusal(reason="x", sip=404, cause=27, text="no"))
+    call, _ = on.call(replace(invite(), headers={"x-test-over": "box=lab-01; channel=3"}))
+    await call.run()
+    assert on.router.asked[0].over == Over("lab-01", 3)
+    call, _ = on.call(replace(invite(call_id="call-2"), headers={"x-test-over": "everything"}))
+    await call.run()
+    row = on.store.finished[1].record
+    assert (row.outcome, row.refusal, row.sip_status) == ("refused", "test-call", 400)
+    assert "x-test-over" in row.cause_original
 
 
 async def test_cancel_before_the_boxes_first_word_waits_for_its_part() -> None:
