@@ -60,7 +60,7 @@ from simrack.controller.fleet.link import FleetLink, will
 from simrack.controller.fleet.state import Fleet
 from simrack.controller.keeping.schedule import BackupSchedule
 from simrack.controller.routing.current import Routing
-from simrack.controller.routing.decision import CallFacts
+from simrack.controller.routing.decision import CallFacts, read_over
 from simrack.controller.routing.table import RoutingTable
 from simrack.controller.settings import ControllerSettings
 from simrack.controller.store import upkeep
@@ -508,11 +508,16 @@ class _Rooms:
 
     async def _explain(self, args: Args, _actor: str) -> dict[str, Any]:
         now = self._clock.utc()
+        try:
+            over = read_over(str(args.get("over") or ""))
+        except ValueError as error:
+            raise CommandRefused(f"over: {error}") from error
         facts = CallFacts(
             sender=text_of(args, "sender"),
             called=text_of(args, "called").strip(),
             calling=str(args.get("calling") or ""),
             now=now,
+            over=over,
         )
         decision = self._routing.explain(facts, self._fleet.view(now))
         return {"explanation": decision.explanation.model_dump(mode="json", exclude_defaults=True)}

@@ -51,6 +51,11 @@ class Attempt:
         """Whether the record can't be sure of what the network did."""
         return self.part is None and (self.engaged or self.silent)
 
+    @property
+    def connected_unseen(self) -> bool:
+        """Whether the network answered it, as the box's part tells, and the leg never said so."""
+        return not self.answered and self.part is not None and self.part.connected is not None
+
     def fail(self, failed: Failed, now: datetime) -> None:
         """Note how it failed."""
         self.ended, self.cause, self.text = now, failed.cause, failed.text
@@ -58,9 +63,8 @@ class Attempt:
         word = failed.headers.get("x-simrack-refusal", "")
         refused = bool(word) or failed.cause == Cause.CHANNEL_UNAVAILABLE or failed.status == 482
         self.untouched = bool(word) and word not in _BUSY_WORDS
-        self.engaged = not refused and (self.engaged or self.heard or failed.side == "remote")
-        if failed.no_response and not self.heard:
-            self.engaged = False
+        # Nor need we have heard of it: one that was cancelled before the box's 100 may have reached the network.
+        self.engaged = not refused and (self.heard or self.engaged or not failed.no_response)
         if failed.no_response and not self.text:
             self.text = "no response"
 

@@ -17,10 +17,13 @@ from simrack.controller.calls.outcome import End
 from simrack.controller.calls.record import History, address_text
 from simrack.controller.calls.services import Services
 from simrack.controller.models import Refusal
-from simrack.controller.routing.decision import CallFacts, Candidate
+from simrack.controller.routing.decision import CallFacts, Candidate, read_over
 from simrack.controller.store.errors import StoreError, StoreRefused
 from simrack.sip.legs import Connected, Disconnected, Event, Failed, IncomingLeg, Progress, Ringing, Trying
 from simrack.wire.causes import Cause
+
+#: What a test call is to go over (`read_over`); routing hears it from senders of use "test" alone.
+OVER = "x-test-over"
 
 
 class Call(Conversation):
@@ -81,6 +84,11 @@ class Call(Conversation):
         await self._drain()
         # From here to the reservation nothing waits: calls of one turn of the loop would choose the same channels.
         now = on.clock.utc()
+        try:
+            over = read_over(invite.headers.get(OVER, ""))
+        except ValueError as error:
+            self._refuse(Refusal(reason="test-call", sip=400, cause=Cause.INTERWORKING, text=f"{OVER}: {error}."))
+            return
         facts = CallFacts(
             sender=self.sender,
             called=invite.called,
@@ -88,6 +96,7 @@ class Call(Conversation):
             now=now,
             source=invite.source,
             anonymous=wants_privacy(invite.headers.get("privacy", "")),
+            over=over,
         )
         decision = on.router.decide(facts, on.fleet.view(now))
         on.fleet.load.begin(self.sender, on.clock.monotonic())

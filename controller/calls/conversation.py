@@ -214,11 +214,15 @@ class Conversation(ABC):
             history.end = replace(end, outcome="answered", text=f"{end.text}, while it was answered")
 
     def _count_connect(self) -> None:
-        """The box ended the leg in time for its 487, and the network had connected all the same: its part says so."""
-        end, carrier = self.history.end, self.history.carrier
-        unanswered = end is not None and end.outcome in ("cancelled", "failed")
-        if unanswered and carrier is not None and carrier.part is not None and carrier.part.connected is not None:
-            self._cross(carrier)
+        """A box ended its leg unanswered, and the network had connected all the same: the box's part says so."""
+        end, unseen = self.history.end, [one for one in self.attempts if one.connected_unseen]
+        if not unseen:
+            return
+        if end is not None and end.outcome in ("cancelled", "failed"):
+            # Not the last one always: a box that stops refuses a call while its module connects, and others were tried.
+            self._cross(unseen[-1])
+        else:
+            self.history.mark("late-answer")
 
     # --- speaking -----------------------------------------------------------------------------------------
 

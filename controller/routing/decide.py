@@ -45,11 +45,22 @@ def decide(
 
 
 def _choose(draft: Draft, matches: Sequence[Match], seats: Seats, brief: bool) -> Decision:
-    seats.update(draft.fleet.channels)
+    over = draft.facts.over if draft.known_sender.use == "test" else None
+    if over is None:
+        seats.update(draft.fleet.channels)
+    else:
+        # An index of its own: the kept one follows the whole fleet, and test calls are few.
+        seats = Seats(draft.table)
+        seats.update(tuple(view for view in draft.fleet.channels if over.fits(view.box, view.channel, view.iccid)))
+        draft.notes.append(f"A test call over {over}: {seats.size} of {len(draft.fleet.channels)} channels.")
     search = Search(
         draft.facts, draft.table, draft.fleet, draft.known_sender, draft.known_number, draft.calling_country, seats.free
     )  # fmt: skip
     found = run(search, matches, seats, brief=brief)
+    if over is not None and not seats.size:
+        text = f"No channel is what this test call was to go over: {over}."
+        refusal = Refusal(reason="not-there", sip=404, cause=Cause.OUT_OF_ORDER, text=text)
+        return _refused(draft, refusal, matches, found.steps)
     if not found.fit:
         return _refused(draft, _no_candidate(found.steps, draft.fleet), matches, found.steps)
     most = draft.table.limits.max_attempts

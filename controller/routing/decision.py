@@ -10,6 +10,39 @@ EarlyMedia = Literal["auto", "always", "never"]
 
 
 @dataclass(frozen=True, slots=True)
+class Over:
+    """What a test call is to go over; empty fields don't matter. As text: `box=lab-01; channel=3; iccid=8949…`."""
+
+    box: str = ""
+    channel: int | None = None
+    iccid: str = ""
+
+    def fits(self, box: str, channel: int, iccid: str) -> bool:
+        """Whether a channel with its SIM is meant."""
+        return self.box in ("", box) and self.channel in (None, channel) and self.iccid in ("", iccid)
+
+    def __str__(self) -> str:
+        named = (("box", self.box), ("channel", self.channel), ("iccid", self.iccid))
+        return "; ".join(f"{name}={value}" for name, value in named if value not in ("", None))
+
+
+def read_over(text: str) -> Over | None:
+    """None for an empty text. Raises `ValueError` with what is wrong."""
+    fields: dict[str, str] = {}
+    for part in filter(None, (part.strip() for part in text.split(";"))):
+        name, _, value = (piece.strip() for piece in part.partition("="))
+        if name not in ("box", "channel", "iccid") or not value or name in fields:
+            raise ValueError(f"{part[:40]!r} is none of box=NAME, channel=NUMBER, iccid=DIGITS")
+        fields[name] = value
+    number = fields.get("channel")
+    if number is not None and not (number.isascii() and number.isdecimal() and len(number) < 6):
+        raise ValueError(f"channel={number[:40]} is no number")
+    if not fields:
+        return None
+    return Over(fields.get("box", ""), int(number) if number else None, fields.get("iccid", ""))
+
+
+@dataclass(frozen=True, slots=True)
 class CallFacts:
     """An identified call that wants a route."""
 
@@ -19,6 +52,7 @@ class CallFacts:
     now: datetime
     source: tuple[str, int] = ("", 0)
     anonymous: bool = False  # the caller asked for privacy (RFC 3323)
+    over: Over | None = None  # heard from senders of use "test" alone
 
 
 @dataclass(frozen=True, slots=True)

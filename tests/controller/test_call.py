@@ -1,6 +1,7 @@
 """One call over simulated legs: what the sender hears, what the box is asked, what the record says."""
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -23,7 +24,7 @@ from simrack.controller.calls.call import Call
 from simrack.controller.calls.conversation import BoxGone, Order
 from simrack.controller.fleet.view import FleetView
 from simrack.controller.models import RecordRow, Refusal
-from simrack.controller.routing.decision import CallFacts, Decision
+from simrack.controller.routing.decision import CallFacts, Decision, Over
 from simrack.sip.legs import (
     Connected,
     Dial,
@@ -391,6 +392,50 @@ async def test_connect_that_the_box_saw_only_after_its_487_is_an_answered_call()
     row = await run.record()
     assert (row.outcome, row.talk_network_ms) == ("answered", 30)
     assert row.answered == now
+
+
+async def test_what_a_test_call_goes_over_reaches_routing() -> None:
+    """The header is all that the control room can say."""
+    on = stage(refusal=Refusal(reason="x", sip=404, cause=27, text="no"))
+    call, _ = on.call(replace(invite(), headers={"x-test-over": "box=lab-01; channel=3"}))
+    await call.run()
+    assert on.router.asked[0].over == Over("lab-01", 3)
+    call, _ = on.call(replace(invite(call_id="call-2"), headers={"x-test-over": "everything"}))
+    await call.run()
+    row = on.store.finished[1].record
+    assert (row.outcome, row.refusal, row.sip_status) == ("refused", "test-call", 400)
+    assert "x-test-over" in row.cause_original
+
+
+async def test_cancel_before_the_boxes_first_word_waits_for_its_part() -> None:
+    """The INVITE was on its way, the module dialled and was connected: a bill without a record."""
+    on = stage(candidate(1), part_s=5.0)
+    run = Running(on)
+    await run.dialled()
+    now = on.clock.utc()
+    run.call.hang_up(Order("controller stops", mark="controller-stopped"))
+    await run.journal("box1:hang-up 41")
+    run.call.take_part(on.part(connected=now, talk_ms=90, side="calling"), timedelta())
+    row = await run.record()
+    assert (row.outcome, row.talk_network_ms, row.estimated) == ("answered", 90, False)
+    assert {"cancel-crossed", "controller-stopped"} <= set(row.marks)
+
+
+async def test_connect_at_a_box_that_stops_counts_although_others_were_tried() -> None:
+    """A stopping box refuses a call in the moment in which its module connects; the next candidate refuses it too."""
+    on = stage(candidate(1), candidate(2), part_s=5.0)
+    run = Running(on)
+    first = await run.dialled()
+    first.say(Trying())
+    first.say(Failed(503, 41, "the box stops"))
+    second = await run.dialled(2)
+    now = on.clock.utc()
+    run.call.take_part(on.part(connected=now, talk_ms=43, side="rack"), timedelta())
+    second.say(Failed(503, 41, "the box is stopping", headers={"x-simrack-refusal": "stopping"}))
+    row = await run.record()
+    assert (row.outcome, row.channel, row.talk_network_ms, row.talk_sender_ms) == ("answered", 1, 43, 0)
+    assert (row.answered, row.estimated, row.sip_status) == (now, False, 503)
+    assert {"cancel-crossed", "rerouted"} <= set(row.marks)
 
 
 async def test_late_answer_of_an_abandoned_candidate_is_ended_and_recorded() -> None:

@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from routing.fleets import NOW, a_box, a_call, a_channel, a_fleet, a_table, routed
+from routing.fleets import NOW, a_box, a_call, a_channel, a_fleet, a_table, routed, told
 
 from simrack.controller.config.models import Pattern, Target
 from simrack.controller.fleet.view import ChannelView, FleetView
 from simrack.controller.models import Explanation
 from simrack.controller.routing.checks import CHECKS
 from simrack.controller.routing.criteria import CRITERIA, TIE_BREAK
+from simrack.controller.routing.decision import Over, read_over
 from simrack.controller.routing.explain_text import explain_text
 from simrack.controller.routing.explanation import MOST_OCTETS, shorten, size
 from simrack.controller.routing.table import by_prefix
@@ -229,6 +230,44 @@ def test_candidates_carry_what_the_attempt_needs() -> None:
     (candidate, _) = routed(a_call(anonymous=True), a_table(change)).candidates
     assert (candidate.dial, candidate.early_media, candidate.hide_number) == ("0088210000123", "never", True)
     assert (candidate.max_ring_s, candidate.max_call_s, candidate.sip) == (30, 300, ("127.0.0.1", 7000))
+
+
+@pytest.mark.parametrize(
+    ("over", "wanted"),
+    [("box=lab-02", [1, 3]), ("box=lab-02; channel=3", [3]), ("iccid=8900100000000000001", [1]), ("channel = 2;", [2])],
+)
+def test_a_test_call_goes_over_what_was_chosen(over: str, wanted: list[int]) -> None:
+    """Who tries a SIM must not hear another one; everything else that is checked stays checked."""
+    table = a_table(lambda data: (data["sender"][0].update(use="test"), data["agreement"][0].update(uses=["test"])))
+    fleet = a_fleet(
+        [a_channel(1, "lab-02"), a_channel(2), a_channel(3, "lab-02"), a_channel(4)], [a_box(), a_box("lab-02")]
+    )
+    decision = routed(a_call(over=read_over(over)), table, fleet)
+    assert sorted(candidate.channel for candidate in decision.candidates) == wanted
+    assert f"A test call over {read_over(over)}: {len(wanted)} of 4 channels." in decision.explanation.notes
+
+
+def test_a_test_call_over_what_is_not_there_is_refused() -> None:
+    """A SIM that was taken out is no reason to try another one."""
+    table = a_table(lambda data: (data["sender"][0].update(use="test"), data["agreement"][0].update(uses=["test"])))
+    assert told(routed(a_call(over=Over(box="gone")), table)) == ("not-there", 404, 27)
+    assert told(routed(a_call(over=Over(channel=1)), table, a_fleet([a_channel(1, state=ChannelState.FAULT)])))[0] == "channel-ready"
+
+
+def test_only_test_senders_choose_what_a_call_goes_over() -> None:
+    """A carrier that named a channel would go around the order, the limits of the SIMs and their rest."""
+    use = "own-use-voice"
+    table = a_table(lambda data: (data["sender"][0].update(use=use), data["agreement"][0].update(uses=[use])))
+    decision = routed(a_call(over=Over(channel=2)), table)
+    assert sorted(candidate.channel for candidate in decision.candidates) == [1, 2]
+    assert not decision.explanation.notes or "test call" not in decision.explanation.notes[-1]
+
+
+@pytest.mark.parametrize("text", ["channel=x", "box", "box=", "sim=1", "channel=1; channel=2", "channel=999999", "channel=٣"])
+def test_nonsense_to_go_over_is_told(text: str) -> None:
+    with pytest.raises(ValueError, match="is no"):
+        read_over(text)
+    assert read_over(" ; ") is None
 
 
 def test_no_more_candidates_than_the_installation_tries() -> None:

@@ -221,7 +221,7 @@ class Round:
 
     async def _end_all(self) -> None:
         """Every second talk is ended by its caller, the others by the network; who waits gives up."""
-        # What was placed in the last moment may just have been answered: from here on nothing changes by itself.
+        # What was placed in the last moment may just have been answered.
         await reached(self.calls, lambda call: call.phase not in (Phase.BEFORE_100, Phase.TRYING), 3.0)
         talking = [call for call in self.calls if call.phase is Phase.TALKING]
         rows = {leg.called: leg.id for leg in await self._legs(self.after_leg) if leg.released is None}
@@ -231,7 +231,12 @@ class Round:
             else:
                 self.callers.bye(call)
         for call in self.calls:
-            if call.ended is None and not call.was_answered:
+            if call.ended is not None or call in talking:
+                continue
+            # Whoever was answered while the others were ended speaks now, and would speak for ever.
+            if call.was_answered:
+                self.callers.bye(call)
+            else:
                 self.callers.cancel(call)
         await reached(self.calls, lambda call: call.ended is not None, ENDING_S * self.patience)
 
