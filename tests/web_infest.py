@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import web_demo
@@ -36,9 +37,9 @@ def infest_database(url: str) -> None:
         for table, column in JSON:
             _rewrite(connection, table, column, lambda value: _leaves(value, lambda _: True))
         for kind, model in MODELS.items():
-            table = t.metadata.tables.get(f"config_{kind}")
-            if table is not None:
-                _rewrite(connection, table, "body", lambda value, model=model: _accepted(model, value))
+            of = t.metadata.tables.get(f"config_{kind}")
+            if of is not None:
+                _rewrite(connection, of, "body", partial(_accepted, model))
     engine.dispose()
 
 
@@ -68,7 +69,7 @@ def _leaves(value: Any, free: Callable[[str], bool], name: str = "") -> Any:
 def _accepted(model: type[BaseModel], value: dict[str, Any]) -> dict[str, Any]:
     """With the tag in each field that takes it."""
     for name in sorted(_names(value) - OURS):
-        changed = _leaves(value, lambda found, name=name: found == name)
+        changed = _leaves(value, name.__eq__)
         try:
             model.model_validate(changed)
         except ValidationError:

@@ -51,8 +51,8 @@ def furnish(stand: Stand) -> None:
     accounts, cli = stand.room.accounts, Who("cli:ada")
     browser = stand.signed_in()
     senders = sorted(stand.room.desk.names().senders)
-    for name, form in (("Nora", PersonForm("noc", "noc@example.net")), ("Portal", PersonForm("sender", "", frozenset(senders[:1])))):
-        accounts.people.make(cli, name, form)
+    for name, rights in (("Nora", PersonForm("noc", "noc@example.net")), ("Portal", PersonForm("sender", "", frozenset(senders[:1])))):
+        accounts.people.make(cli, name, rights)
     accounts.second.begin(1)
     accounts.sessions.new_token(cli, 1, "wallboard", {"alarms.see", "rack.see"}, 90)
     for _ in range(5):

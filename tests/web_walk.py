@@ -15,7 +15,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.test import TestResponse
 
 #: Event streams never end, and signing out would end the walk.
-NEVER = frozenset({"rack.stream", "access.sign_out"})
+NEVER = frozenset({"rack.stream", "api_events.events", "access.sign_out"})
 #: Addresses of one view that differ only in values are one page, looked at so often.
 ALIKE = 1
 
@@ -191,7 +191,7 @@ class Walk:
     def endpoint(self, address: str, method: str = "GET") -> str:
         """The view behind an address; "" if there is none."""
         try:
-            return self.app.url_map.bind("localhost").match(urlsplit(address).path, method)[0]
+            return str(self.app.url_map.bind("localhost").match(urlsplit(address).path, method)[0])
         except HTTPException:
             return ""
 

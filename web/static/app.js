@@ -36,15 +36,23 @@
   // --- live pill: says whether what is on the screen is true now
   const STALE_MS = 25000; // two and a half heartbeats
   let heard = 0;
+  let counted = 0;
   let open = false;
   let opened = false;
+  let short = false;
   let said = "";
+
+  const hear = () => { heard = Date.now(); counted = performance.now(); };
+  // A clock that is set back must not make the page young; one that stands while a laptop sleeps neither.
+  const age = () => Math.max(Date.now() - heard, performance.now() - counted);
 
   const state = () => {
     const link = $("#link-state");
+    const old = heard ? `, ${span(age() / 1000)} old` : "";
+    if (!navigator.onLine) return ["trouble", `offline${old}`];
     if (!opened && !heard) return ["", "connecting"];
-    if (!open) return ["trouble", heard ? `reconnecting, ${span((Date.now() - heard) / 1000)} old` : "reconnecting"];
-    if (heard && Date.now() - heard > STALE_MS) return ["trouble", `stale, ${span((Date.now() - heard) / 1000)} old`];
+    if (!open && !(short && heard && age() < STALE_MS)) return ["trouble", `reconnecting${old}`];
+    if (heard && age() > STALE_MS) return ["trouble", `stale${old}`];
     if (link && link.dataset.broker === "0") return ["trouble", `no broker for ${span((now() - Date.parse(link.dataset.since)) / 1000)}`];
     if (link && link.dataset.controller === "0") return ["trouble", "controller down"];
     return ["ok", "live"];
@@ -65,15 +73,14 @@
   };
 
   document.addEventListener("htmx:sseOpen", (event) => {
-    if (wall && opened && !open) location.reload(); // weeks later the page itself may be newer
+    if (wall && opened && !open && !short) location.reload(); // weeks later the page itself may be newer
     source = event.detail.source;
     open = opened = true;
-    heard = Date.now();
+    if (!short) hear();
     live();
   });
-  document.addEventListener("htmx:sseError", () => { open = false; live(); });
   document.addEventListener("htmx:sseBeforeMessage", (event) => {
-    heard = Date.now();
+    hear();
     open = true;
     const message = event.detail;
     if (event.target.id === "beat") {
@@ -84,7 +91,7 @@
     }
     if (event.target.id === "signed-out") {
       event.preventDefault();
-      location.href = "/sign-in";
+      leave();
     }
   });
   document.addEventListener("htmx:afterSettle", live);
@@ -95,9 +102,13 @@
   let asleep = false;
   let sleeper = 0;
   let turns = 0;
+  let begun = performance.now();
   const wake = () => {
     const place = $("#live");
+    if (!place || !place.hasAttribute("sse-connect")) return;
+    if (source) source.close();
     asleep = false;
+    begun = performance.now();
     turns += 1;
     // htmx takes up again what looks changed; the place in the address brings everything missed meanwhile.
     for (const element of [place, ...place.querySelectorAll("[sse-swap], [hx-trigger*='sse:']")]) {
@@ -105,6 +116,49 @@
     }
     window.htmx.process(place);
   };
+  // A stream that is cut comes back by itself; only one that is refused is a fault, which htmx then says and repeats.
+  window.htmx.createEventSource = (url) => {
+    const made = source = new EventSource(url);
+    const lost = (event) => {
+      if (made !== source) return;
+      open = false;
+      live();
+      if (made.readyState === EventSource.CLOSED && navigator.onLine && refused) refused.call(made, event);
+    };
+    let refused = null;
+    Object.defineProperty(made, "onerror", { set: (act) => { refused = act; } });
+    made.addEventListener("error", lost);
+    return made;
+  };
+  // Without a network there is nothing to ask for; each try would only be one more red line in the console.
+  window.addEventListener("offline", () => { open = false; if (source) source.close(); live(); });
+  window.addEventListener("online", () => { live(); if (!asleep) wake(); });
+  document.addEventListener("htmx:beforeRequest", (event) => {
+    if (navigator.onLine) return;
+    event.preventDefault();
+    const by = event.detail.requestConfig.triggeringEvent;
+    if (by && by.isTrusted) say("You are offline: nothing was sent. What is on the page stays.");
+  });
+
+  // --- a proxy that gathers passes nothing on before a stream ends: then the page asks for streams that end soon
+  const GATHERED = "simrack-gathered";
+  const gathered = () => {
+    const place = $("#live");
+    short = true;
+    place.setAttribute("sse-connect", `${place.getAttribute("sse-connect")}&short=1`);
+  };
+  const notice = () => {
+    if (short || asleep || !source || !navigator.onLine || document.hidden) return;
+    if (performance.now() - begun < STALE_MS || (heard && age() < STALE_MS)) return;
+    gathered();
+    try { sessionStorage.setItem(GATHERED, "1"); } catch { /* a browser that keeps nothing finds out again */ }
+    wake();
+  };
+  setInterval(notice, 5000);
+  try {
+    if (sessionStorage.getItem(GATHERED) && $("#live[sse-connect]")) gathered();
+  } catch { /* as above */ }
+
   document.addEventListener("visibilitychange", () => {
     clearTimeout(sleeper);
     if (!document.hidden && asleep) wake();
@@ -227,6 +281,68 @@
     document.dispatchEvent(new Event("simrack:theme"));
   };
 
+  // --- a form that is sent when the session has ended comes back after signing in, without its secrets
+  const KEPT = "simrack-form";
+  const person = body.dataset.person || "";
+  const read = () => { try { return JSON.parse(sessionStorage.getItem(KEPT)); } catch { return null; } };
+  const keep = (value) => {
+    try {
+      if (value) sessionStorage.setItem(KEPT, JSON.stringify(value));
+      else sessionStorage.removeItem(KEPT);
+    } catch { /* a browser that keeps nothing, or too little, loses what was typed */ }
+  };
+  const SECRET = ["password", "hidden", "file", "submit", "button"];
+  const typed = (form) => [...form.elements]
+    .filter((field) => field.name && !SECRET.includes(field.type) && field.autocomplete !== "one-time-code")
+    .map((field) => [field.name, field.value, ["checkbox", "radio"].includes(field.type) ? field.checked : null]);
+  const touched = (field) => {
+    if (SECRET.includes(field.type) || !field.name) return false;
+    if (["checkbox", "radio"].includes(field.type)) return field.checked !== field.defaultChecked;
+    if (!field.options) return field.value !== field.defaultValue;
+    const first = [...field.options].find((option) => option.defaultSelected) || field.options[0];
+    return Boolean(first) && field.value !== first.value;
+  };
+  const here = () => location.pathname + location.search;
+  const keepForm = (form) => {
+    const fields = typed(form);
+    keep(fields.length ? { action: form.getAttribute("action"), page: here(), person, fields } : null);
+  };
+  // The session is over: whatever somebody was typing comes back with them.
+  const leave = () => {
+    const form = [...document.forms].find((one) => one.method === "post" && [...one.elements].some(touched));
+    if (form) keepForm(form);
+    location.href = `/sign-in?next=${encodeURIComponent(here())}`;
+  };
+  document.addEventListener("submit", (event) => {
+    const form = event.target;
+    if (event.defaultPrevented || form.method !== "post" || !person) return;
+    keepForm(form);
+  });
+  const restore = (kept) => {
+    const form = [...document.forms].find((one) => one.method === "post" && one.getAttribute("action") === kept.action);
+    if (!form) return;
+    const rest = [...kept.fields];
+    for (const field of form.elements) {
+      const at = rest.findIndex(([name, value, checked]) => name === field.name && (checked === null || value === field.value));
+      if (!field.name || at < 0 || SECRET.includes(field.type)) continue;
+      const [[, value, checked]] = rest.splice(at, 1);
+      if (checked === null) field.value = value;
+      else field.checked = checked;
+    }
+    const words = document.createElement("p");
+    words.className = "why";
+    words.setAttribute("role", "alert");
+    words.textContent = "You had to sign in again, so nothing was sent. What you typed is back, but for passwords: look at it and press the button again.";
+    form.prepend(words);
+  };
+  const kept = read();
+  if (kept && !person) keep({ ...kept, door: true });
+  else if (kept && body.querySelector("[data-form-back]")) keep({ ...kept, door: true });
+  else if (kept) {
+    keep(null);
+    if (kept.door && kept.person === person && kept.page === here()) restore(kept);
+  }
+
   // --- keys
   let gone = 0;
   const step = (event) => {
@@ -286,7 +402,7 @@
   // somebody answers: a reload into nothing would leave the browser's error page there for ever.
   const LOST_MS = 120000;
   if (wall) setInterval(async () => {
-    if (Date.now() - heard < LOST_MS) return;
+    if (age() < LOST_MS) return;
     try {
       if ((await fetch("/healthz")).ok) location.reload();
     } catch { /* still away: the next turn asks again */ }
