@@ -67,6 +67,8 @@ fix: .venv/dev
 
 docs: .venv/dev
 	$(PY) -m simrack.wire.asyncapi docs/asyncapi.json
+	$(PY) tests/web_rights.py
+	$(PY) tests/reference.py
 	.venv/bin/mkdocs build --quiet --strict
 
 BENCHMARKS := s1_calls s2_delay s3_voice s4_routing s8_fleet s9_records s11_box s12_newcomer

@@ -3,9 +3,10 @@
 import asyncio
 import getpass
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,8 +18,12 @@ from simrack.controller.config.catalogue import CATALOGUE, Values
 from simrack.controller.config.changes import CHANGES, Change, Difference, changes_between
 from simrack.controller.config.impact import Impact
 from simrack.controller.config.reading import VersionRow
+from simrack.controller.routing.table import RoutingTable
 from simrack.controller.store.queries import Queries
 from simrack.wire.errors import UserError
+
+if TYPE_CHECKING:
+    from simrack.web.sim_sheet import Outcome
 
 app = typer.Typer(help="The configuration as files; its versions.", no_args_is_help=True)
 PathArgument = Annotated[Path, typer.Argument(help="Folder of an export, or one routing file.")]
@@ -27,6 +32,8 @@ NoteOption = Annotated[str, typer.Option(help="Why, for the history.")]
 MOST_SHOWN = 80
 #: A version of 100,000 prefixes takes seconds.
 APPLY_S = 60.0
+#: What each SIM of a sheet adds, on a slow disk (docs/configured.md).
+PER_CARD_S = 0.1
 
 
 @app.callback()
@@ -44,10 +51,18 @@ class _Rack:
     def reader(self) -> Queries:
         return Queries(self._url)
 
-    def ask(self, action: str, **args: Any) -> dict[str, Any]:
+    def table(self) -> RoutingTable:
+        """The version in force, compiled."""
+        queries = self.reader()
+        try:
+            return queries.config.table()
+        finally:
+            queries.close()
+
+    def ask(self, action: str, wait_s: float = APPLY_S, /, **args: Any) -> dict[str, Any]:
         """The controller's result. Raises `UserError`."""
         actor = f"cli:{getpass.getuser()}"
-        return asyncio.run(ask_controller(self._mqtt, action, args, actor, timeout_s=APPLY_S))
+        return asyncio.run(ask_controller(self._mqtt, action, args, actor, timeout_s=wait_s))
 
     def changes(self, path: Path) -> tuple[Change, ...]:
         """What makes the files of the version that they came from, or else of the one in force."""
@@ -185,6 +200,75 @@ def options(state: StateOption = None, as_json: JsonOption = False) -> None:
         return
     shown = [[row["name"], f"{row['value']} {row['unit']}".strip(), row["default"], row["range"], row["meaning"]] for row in rows]
     table("Options", ("Option", "Value", "Default", "Range", "Meaning"), shown, "There are none.")
+
+
+@app.command("export-sims")
+def export_sims(
+    file: Annotated[Path | None, typer.Argument(help="Where the sheet goes; default: standard output.")] = None, state: StateOption = None,
+) -> None:  # fmt: skip
+    """Write all SIMs as a sheet (CSV) in the columns that `import-sims` reads."""
+    from simrack.web import sim_sheet
+
+    text = "".join(sim_sheet.lines(_Rack(state).table().sims.values()))
+    if file is None:
+        typer.echo(text, nl=False)
+        return
+    try:
+        file.write_text(text, newline="")
+    except OSError as error:
+        raise UserError(f"the sheet can't be written ({error.strerror})", str(file), "Name another file.") from error
+    say(f"{text.count(chr(10)) - 1} SIMs in {file}.")
+
+
+@app.command("import-sims")
+def import_sims(
+    file: Annotated[Path, typer.Argument(help="CSV in UTF-8; its first line names the columns, of which iccid must be there.")],
+    plan: Annotated[str, typer.Option(help="Plan of lines that name none.")] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what it would do.")] = False,
+    without_bad: Annotated[int, typer.Option(min=0, help="Leave out exactly this many bad lines; else one of them stops all.")] = 0,
+    note: NoteOption = "",
+    yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
+    state: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Change SIMs by a sheet (CSV): all of its lines as one new version, or none. Exit status 1: bad lines."""
+    from simrack.web import sim_sheet
+
+    rack = _Rack(state)
+    try:
+        found = sim_sheet.outcome(sim_sheet.read(file.read_bytes()), sim_sheet.Against(rack.table(), plan))
+    except OSError as error:
+        raise UserError(f"the file can't be read ({error.strerror})", str(file), "Name another file.") from error
+    except sim_sheet.BadSheet as error:
+        raise UserError(error.what, str(file), error.todo) from error
+    told = {
+        "new": found.new, "changed": found.changed, "unchanged": found.unchanged, "bad": len(found.wrong),
+        "lines": [asdict(one) for one in found.wrong], "unread": list(found.unread), "version": None,
+    }  # fmt: skip
+    if not as_json:
+        _say_sheet(found)
+    stopped = bool(found.mistakes) or len(found.wrong) != without_bad
+    if not stopped and not dry_run and found.after and (yes or as_json or typer.confirm(f"Put {len(found.after)} SIMs in force now?")):
+        wait_s = APPLY_S + PER_CARD_S * len(found.after)
+        told["version"] = rack.ask("entry-apply", wait_s, changes=_dumped(found.changes), note=note)["version"]
+    if as_json:
+        say_json(told)
+    elif told["version"] is not None:
+        say(f"Version {told['version']} is in force.")
+    else:
+        say("Nothing was changed.")
+    if stopped:
+        raise SystemExit(1)
+
+
+def _say_sheet(found: "Outcome") -> None:
+    for one in found.wrong:
+        say(f"! line {one.line}{', ' + one.column if one.column else ''}: {one.what}. {one.todo}".rstrip())
+    for mistake in found.mistakes:
+        say(f"! {mistake.kind} {mistake.name}: {mistake.what}. {mistake.todo}".rstrip())
+    if found.unread:
+        say(f"Columns that are not read: {', '.join(found.unread)}.")
+    say(f"{found.new} new, {found.changed} changed, {found.unchanged} as they are, {len(found.wrong)} bad lines.")
 
 
 def _say_differences(told: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ from werkzeug.wrappers import Response as AnyResponse
 from simrack.controller.models import Names, Own
 from simrack.controller.routing.criteria import BY_NAME
 from simrack.controller.store.errors import StoreDown, StoreRefused
-from simrack.web import cells, gate, text
+from simrack.web import cells, gate, sim_sheet, text
 from simrack.web.accounts import Accounts, Session, Who
 from simrack.web.desk import Desk
 from simrack.web.feed import Feed
@@ -40,6 +40,9 @@ OPEN_PAGES = frozenset({
 })  # fmt: skip
 # The longest form is a list of 5,000 prefixes with 4,000 characters of nonsense in every other field.
 BODY_MOST = 512 * 1024
+#: Where a whole file comes in; a form of several parts needs a little more than its file.
+FILE_BODY_MOST = sim_sheet.MOST_OCTETS + 64 * 1024
+FILE_ENDPOINTS = frozenset({"imports.upload", "api_sims.import_sims"})
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 log = structlog.get_logger(__name__)
@@ -108,6 +111,7 @@ def create_app(the_room: Room) -> OpenAPI:
         pages_calls,
         pages_entries,
         pages_gateways,
+        pages_imports,
         pages_listen,
         pages_logs,
         pages_rack,
@@ -133,6 +137,7 @@ def create_app(the_room: Room) -> OpenAPI:
     app.before_request(_check_host)
     app.before_request(_identify)
     app.before_request(_check_right)
+    app.before_request(_admit_file)
     app.before_request(_check_form)
     app.before_request(common.answered_before)
     app.after_request(_protect)
@@ -142,7 +147,7 @@ def create_app(the_room: Room) -> OpenAPI:
     app.register_error_handler(HTTPException, _http_error)
     app.add_url_rule("/healthz", "health", _health)
     app.add_url_rule("/openapi.json", "openapi_document", lambda: common.described(app.api_doc))
-    for module in (pages_access, pages_alarms, pages_analyse, pages_audit, pages_logs, pages_account, pages_accounts, pages_rack, pages_calls, pages_gateways, pages_listen, pages_records, pages_statistics, pages_test_call, pages_trace, pages_entries, pages_routing, pages_setting_up, pages_settings):
+    for module in (pages_access, pages_alarms, pages_analyse, pages_audit, pages_logs, pages_account, pages_accounts, pages_rack, pages_calls, pages_gateways, pages_imports, pages_listen, pages_records, pages_statistics, pages_test_call, pages_trace, pages_entries, pages_routing, pages_setting_up, pages_settings):
         app.register_blueprint(module.pages)
     for part in api.PARTS:
         app.register_api(part.api)
@@ -151,6 +156,9 @@ def create_app(the_room: Room) -> OpenAPI:
 
 def serve_room(app: Flask, the_room: Room) -> None:
     """Have the application serve this room, in the time zone that it was made for."""
+    # What services keep is of one room; an application may come from another one.
+    for kept in [name for name in app.extensions if name.startswith("simrack.")]:
+        del app.extensions[kept]
     app.extensions["simrack"] = the_room
     app.extensions["ears"] = Ears(the_room.settings.media_host, the_room.clock, the_room.ids)
     app.extensions["phone"] = Phone(the_room.clock, the_room.ids, the_room.settings.test_calls.at_a_time)
@@ -286,6 +294,12 @@ def _quoted(path: str) -> str:
     return quote(path, safe="/")
 
 
+def _admit_file() -> None:
+    """Files are longer than forms; whoever may not send one was turned away before."""
+    if request.endpoint in FILE_ENDPOINTS:
+        request.max_content_length = FILE_BODY_MOST
+
+
 def _check_form() -> None:
     """A form of a foreign page carries no token; a bearer has no cookie that could be misused."""
     if request.method in ("GET", "HEAD", "OPTIONS") or (g.session is not None and g.session.api):
@@ -339,7 +353,7 @@ _WHAT = {
     403: "Your account has no right to this. Ask an administrator, or sign in as somebody else.",
     404: "There is nothing at this address. It may have been mistyped, or the thing is gone.",
     405: "This address can't be used that way.",
-    413: "That is larger than any form here.",
+    413: f"That is larger than anything that is taken here: a form is up to {BODY_MOST // 1024} KB, a file of SIMs up to {sim_sheet.MOST_OCTETS // 2**20} MB.",
     500: "The control room made a mistake; it is in its log. Trying again may help.",
 }
 

@@ -111,6 +111,11 @@ def _line(values: list[str]) -> str:
     return buffer.getvalue()
 
 
+def formula(text: str) -> bool:
+    """Whether a spreadsheet would take the text for a formula."""
+    return bool(_FORMULA.match(text)) and not _FIGURE.match(text)
+
+
 def harmless(text: str) -> str:
     """Text that no spreadsheet takes for a formula."""
-    return "'" + text if _FORMULA.match(text) and not _FIGURE.match(text) else text
+    return "'" + text if formula(text) else text

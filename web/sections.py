@@ -52,6 +52,7 @@ class Section:
     blank_why: str = ""
     switch: bool = False
     live: bool = False
+    sheet: str = ""  # where a file with many of them goes in
 
     @property
     def entry(self) -> str:
@@ -78,6 +79,7 @@ SECTIONS: tuple[Section, ...] = (
         inv.sim_choices, SIM_TABS,
         (("Card", ("iccid", "plan", "enabled", "title", "holder", "note", "priority")),),
         "No SIM yet", "Cards show here when a module reports them, or when a plan names them.", switch=True, live=True,
+        sheet="/sims/import",
     ),
     Section(
         "plan", "/plans", "Plans", "plan", "plans", "card", "sims.see", "agreements.change", "plan", inv.PLAN_COLUMNS,

@@ -17,7 +17,7 @@ from simrack.wire import rights
 CLI = Who("cli:test")
 PASSWORD = "five slow yellow tractors"
 #: Streams never end; they are tried by themselves.
-ENDLESS = frozenset({"rack.stream"})
+ENDLESS = frozenset({"rack.stream", "api_events.events"})
 # Signing out would end the session that the other addresses are tried with.
 ENDING = frozenset({"access.sign_out"})
 

@@ -10,14 +10,16 @@ from simrack.web.api import (
     analyse,
     audit,
     configuration,
+    events,
     gateways,
     logs,
     rack,
     records,
     routing,
+    sims,
     statistics,
     test_calls,
     trace,
 )
 
-PARTS = (rack, test_calls, gateways, records, statistics, alarms, analyse, audit, logs, trace, configuration, routing, accounts)
+PARTS = (rack, events, test_calls, gateways, records, statistics, alarms, analyse, audit, logs, trace, configuration, sims, routing, accounts)

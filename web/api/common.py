@@ -166,7 +166,7 @@ def described(document: dict[str, Any]) -> dict[str, Any]:
         for method, operation in item.items():
             for status, answer in operation["responses"].items():
                 if status >= "400":
-                    answer["content"] = {**_told_otherwise(answer), **error["content"]}
+                    answer["content"] = {**_told_otherwise(answer), PROBLEM_TYPE: _problem_of(answer)}
             if method.upper() not in SAFE:
                 operation["responses"].setdefault("400", {"description": "Bad Request", **error})
                 operation["responses"].setdefault("409", {"description": "Conflict", **error})
@@ -177,7 +177,15 @@ def described(document: dict[str, Any]) -> dict[str, Any]:
 def _told_otherwise(answer: Mapping[str, Any]) -> dict[str, Any]:
     """What an operation answers to a request that it could not do, where that is a body of its own."""
     content = answer.get("content", {})
-    return {kind: said for kind, said in content.items() if not said.get("schema", {}).get("$ref", _PROBLEM).endswith(_PROBLEM)}
+    return {kind: said for kind, said in content.items() if not said.get("schema", {}).get("$ref", _PROBLEM).endswith(_PROBLEM.strip("/"))}
+
+
+def _problem_of(answer: Mapping[str, Any]) -> dict[str, Any]:
+    """The schema of a problem; a model of its own, which is called so, stands beside the common one."""
+    refs = [said.get("schema", {}).get("$ref", "") for said in answer.get("content", {}).values()]
+    longer = [{"$ref": ref} for ref in refs if ref.endswith(_PROBLEM.strip("/")) and not ref.endswith(_PROBLEM)]
+    plain = {"$ref": "#/components/schemas/Problem"}
+    return {"schema": {"anyOf": [*longer, plain]} if longer else plain}
 
 
 def _not_key(parameters: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

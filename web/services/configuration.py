@@ -183,10 +183,10 @@ def impact(changes: Sequence[Change]) -> Impact | None:
     return Impact.model_validate(found) if found is not None else None
 
 
-def apply(changes: Sequence[Change], note: str = "") -> Applied:
+def apply(changes: Sequence[Change], note: str = "", timeout_s: float = APPLY_TIMEOUT_S) -> Applied:
     """Put changes in force as a new version: all of them or none."""
     args = {"changes": CHANGES.dump_python(tuple(changes), mode="json"), "note": note}
-    return _applied(_ask("entry-apply", args, APPLY_TIMEOUT_S))
+    return _applied(_ask("entry-apply", args, timeout_s))
 
 
 def activate(version: int, note: str = "", seen: int | None = None) -> Applied:
