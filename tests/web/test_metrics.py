@@ -2,10 +2,13 @@
 
 from web_helpers import Stand
 
+from simrack.web.app import create_app
 from simrack.web.metrics import WebMetrics, count_requests
 
 
 def test_requests_are_counted_by_view_and_status(demo: Stand) -> None:
+    # Its counting stays in it, so that no other test may have it afterwards.
+    demo.app, demo.alone = create_app(demo.room), False
     metrics = WebMetrics(demo.model, demo.room.feed, demo.room.live)
     count_requests(demo.app, metrics, demo.clock)
     browser = demo.signed_in()
