@@ -1,8 +1,13 @@
 """S9: a filtered page of records and a grouped day, on ten million records, on SQLite and PostgreSQL.
 
 Measured is what a browser waits for: the control room's own answer, from the request to the last octet, drawn and all, in
-this process. Reference: the bare SQL that a person would write for the same rows, on the same database in the same run.
-The figures of the grouped days are compared with the generator's own book. `--tenth` says how both grow.
+this process. Reference: the bare SQL that a person would write for the same rows, or for all figures of the same day (its
+table, its hours, both a week before, and the most calls at once), on the same database in the same run, one after
+another. The figures of the grouped days are compared with the generator's own book.
+
+    s9_records.py --keep FOLDER --fill     # minutes; may be ended and begun again at any time
+    s9_records.py --keep FOLDER            # measures what stands there
+    s9_records.py --keep FOLDER --tenth    # also on a tenth of the calls a day, for the growth
 """
 
 import argparse
@@ -37,6 +42,8 @@ from simrack.controller.store.statistics import Question
 from simrack.wire.ports import SystemClock
 
 DAYS = 90
+WEEK, LONGEST = timedelta(days=7), timedelta(hours=4)
+MOMENTS = ("since", "until", "since_ago", "until_ago", "before")
 #: Days before the end that the book judges.
 JUDGED = (1, 8, 40)
 LOOKED = 30_000
@@ -50,11 +57,11 @@ NEWEST = "ORDER BY started DESC, id DESC LIMIT 51"
 
 @dataclass(frozen=True)
 class Asked:
-    """One page, and the statement that a person would write for its rows; a kind without one has no reference."""
+    """One page, and the statements that a person would write for what it shows."""
 
     kind: str
     path: str
-    sql: str
+    sql: tuple[str, ...]
     values: dict[str, Any]
 
 
@@ -77,7 +84,7 @@ def pages(book: Book, until: datetime, count: int, draw: random.Random) -> Itera
         yield _page("seldom cause", {"cause": "65"}, f"{_RECENT} AND cause = 65", {})
         yield Asked(
             "longest of a day", f"/records?{urlencode({**span, 'sort': '-talk_network_ms'})}",
-            "SELECT * FROM cdr WHERE started >= :since AND started < :until ORDER BY talk_network_ms DESC, id DESC LIMIT 51", span,
+            (f"SELECT * FROM cdr WHERE {_DAY} ORDER BY talk_network_ms DESC, id DESC LIMIT 51",), span,
         )  # fmt: skip
 
 
@@ -85,23 +92,34 @@ _RECENT = f"started >= coalesce((SELECT started FROM cdr ORDER BY started DESC L
 
 
 def _page(kind: str, filters: dict[str, str], where: str, values: dict[str, Any]) -> Asked:
-    return Asked(kind, f"/records?{urlencode(filters)}", f"SELECT * FROM cdr WHERE {where} {NEWEST}", values)
+    return Asked(kind, f"/records?{urlencode(filters)}", (f"SELECT * FROM cdr WHERE {where} {NEWEST}",), values)
 
 
 def days(until: datetime, count: int, draw: random.Random) -> Iterator[Asked]:
-    """A day grouped by a field, with the same day a week before; the statement counts both."""
+    """A day grouped by a field, as the page shows it: table, charts, the same day a week before, most calls at once."""
     for place in range(count):
-        day = until - timedelta(days=draw.randint(1, DAYS - 9))
-        by = FIELDS[place % len(FIELDS)]
-        sums = (
-            "count(*), count(*) FILTER (WHERE outcome <> 'refused'), count(*) FILTER (WHERE outcome = 'answered'), "
-            "sum(talk_network_ms), sum(setup_ms), count(*) FILTER (WHERE setup_ms > 0)"
-        )
+        since = until - timedelta(days=draw.randint(1, DAYS - 9))
+        ends, by = (since, since + timedelta(days=1)), FIELDS[place % len(FIELDS)]
+        parts = [f"SELECT {what}, {_SUMS} FROM cdr WHERE {day} GROUP BY 1" for what in (by, "{hour}") for day in (_DAY, _WEEK_AGO)]
+        moments = {"since": ends[0], "until": ends[1], "since_ago": ends[0] - WEEK, "until_ago": ends[1] - WEEK, "before": ends[0] - LONGEST}
         yield Asked(
-            f"day by {by}", f"/statistics?{urlencode({'by': by, 'since': day.isoformat(), 'until': (day + timedelta(days=1)).isoformat()})}",
-            f"SELECT {by}, {sums} FROM cdr WHERE started >= :since AND started < :until GROUP BY {by}",
-            {"since": day.isoformat(), "until": (day + timedelta(days=1)).isoformat()},
+            f"day by {by}", f"/statistics?{urlencode({'by': by, 'since': ends[0].isoformat(), 'until': ends[1].isoformat()})}",
+            (*parts, _PEAK), {name: moment.isoformat() for name, moment in moments.items()},
         )  # fmt: skip
+
+
+_DAY, _WEEK_AGO = "started >= :since AND started < :until", "started >= :since_ago AND started < :until_ago"
+_SUMS = (
+    "count(*), count(*) FILTER (WHERE outcome <> 'refused'), count(*) FILTER (WHERE outcome = 'answered'), "
+    "count(*) FILTER (WHERE outcome = 'answered' AND talk_network_ms >= 10000), count(*) FILTER (WHERE outcome = 'answered' "
+    "OR outcome = 'cancelled' AND alerting IS NOT NULL OR outcome = 'failed' AND cause IN (17, 18, 19, 20, 21, 27)), "
+    "sum(talk_network_ms), sum(setup_ms), count(*) FILTER (WHERE setup_ms > 0), sum(setup_ms + ring_ms + talk_sender_ms)"
+)
+_PEAK = (
+    "SELECT max(calls) FROM (SELECT at, sum(step) OVER (ORDER BY at, step ROWS UNBOUNDED PRECEDING) AS calls FROM ("
+    "SELECT started AS at, 1 AS step FROM cdr WHERE started >= :before AND started < :until AND outcome <> 'refused' UNION ALL "
+    "SELECT ended, -1 FROM cdr WHERE started >= :before AND started < :until AND outcome <> 'refused') AS moves) AS along WHERE at >= :since"
+)
 
 
 # --- measuring ----------------------------------------------------------------------------------------------------
@@ -117,17 +135,17 @@ def ask(browser: "Browser", asked: Asked) -> float:
 
 
 def by_hand(engine: Engine, asked: Asked) -> float:
-    """Milliseconds of the bare statement."""
-    values = {name: _as_stored(engine, name, value) for name, value in asked.values.items()}
+    """Milliseconds of the bare statements."""
+    values = {name: _as_stored(engine, value) if name in MOMENTS else value for name, value in asked.values.items()}
+    hour = "date_trunc('hour', started)" if engine.dialect.name == "postgresql" else "substr(started, 1, 13)"
     with engine.connect() as connection:
         began = time.perf_counter()
-        connection.execute(text(asked.sql), values).all()
+        for sql in asked.sql:
+            connection.execute(text(sql.replace("{hour}", hour)), values).all()
         return (time.perf_counter() - began) * 1000
 
 
-def _as_stored(engine: Engine, name: str, value: Any) -> Any:
-    if name not in ("since", "until"):
-        return value
+def _as_stored(engine: Engine, value: str) -> Any:
     moment = datetime.fromisoformat(value)
     return moment if engine.dialect.name == "postgresql" else f"{moment.replace(tzinfo=None):%Y-%m-%d %H:%M:%S.%f}"
 
@@ -316,10 +334,10 @@ def result(measured: Measured, records: int, sizes: list[int]) -> Figure:
     days_taken = [row for found in whole.values() for row in found["day"]]
     return Figure(
         id="s9_records", what=f"a filtered page of records and a grouped day, {records:,} records of {DAYS} days", unit="ms",
-        figure=figure, reference=reference, reference_what="the bare SQL by hand for the same rows",
+        figure=figure, reference=reference, reference_what="the bare SQL by hand for the same rows or figures, in ms",
         ratio=round(statistics.median(row[1] for row in days_taken) / statistics.median(row[2] for row in days_taken), 2),
         limited_by="a page: drawing fifty rows, and looking one by one at 30,000 records where no index answers; a day: "
-        "one pass over its records for the table, one for the charts, both again for a week ago, and one for the peak",
+        "one pass over its records, one over those of a week before, and sorting its beginnings and ends for the peak, side by side",
         samples=len(taken) + len(days_taken), spread=spread([row[1] for row in taken]),
     )  # fmt: skip
 
