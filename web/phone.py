@@ -177,6 +177,7 @@ class Phone:
         self._local = ""
         self._closing: asyncio.TimerHandle | None = None
         self._stopping: set[asyncio.Task[None]] = set()
+        self._telling: list[threading.Thread] = []
 
     # --- for page threads -----------------------------------------------------------------------------------
 
@@ -218,6 +219,8 @@ class Phone:
         self._do(self._stop())
         loop.call_soon_threadsafe(loop.stop)
         thread.join(THREAD_S)
+        for telling in self._telling:
+            telling.join(THREAD_S)
         self._thread = self._loop = None
 
     def _do(self, work: Coroutine[Any, Any, R]) -> R:
@@ -464,9 +467,13 @@ class Phone:
             call.heard_dbfs = heard if call.received else None
         if call.earpiece is not None:
             await call.earpiece.close()
+        # Minutes of voice hang on them, and the call is kept.
+        call.talker = call.leg = call.earpiece = call.microphone = None
         self._enter(call, "over")
         log.info("test call over", call=call.id, cause=call.cause, status=call.status, why=call.why)
-        threading.Thread(target=_tell, args=(call,), name=f"over-{call.id}", daemon=True).start()
+        thread = threading.Thread(target=_tell, args=(call,), name=f"over-{call.id}", daemon=True)
+        self._telling = [*(one for one in self._telling if one.is_alive()), thread]
+        thread.start()
         if self._stack is not None and all(other.is_over for other in self._calls.values()):
             self._closing = asyncio.get_running_loop().call_later(LINGER_S, self._close)
 

@@ -59,11 +59,11 @@ def page(own: Rack) -> Iterator[Page]:
         browser.close()
 
 
-def call(page: Page, number: str, voice: str) -> None:
+def call(page: Page, number: str, voice: str, sender: str = "Built-in caller") -> None:
     """By clicking: the page says what the call touches, then it is placed."""
     page.get_by_role("navigation", name="Main").get_by_role("link", name="Test call").click()
     page.get_by_label("Number").fill(number)
-    page.get_by_label("As sender").select_option("lab-caller")
+    page.get_by_label("As sender").select_option(label=sender)
     page.get_by_label(voice).check()
     expect(page.locator("#way")).to_contain_text("Takes lab-01 /")
     page.get_by_role("button", name="Call", exact=True).click()
@@ -121,3 +121,19 @@ def test_a_refused_call_says_why(own: Rack, page: Page) -> None:
     page.get_by_label("Number").fill("112")
     page.get_by_role("button", name="Call", exact=True).click()
     expect(page.locator("#e-number")).to_contain_text("Emergency numbers are not called for a test.")
+
+
+def test_a_newcomer_makes_the_sender_and_calls_by_clicking_only(own: Rack, page: Page) -> None:
+    """Somebody without a telephone, a password or the documentation could not make a first call."""
+    page.goto(f"{own.state['web']}/senders/sender?for=test-calls")
+    page.get_by_label("Numbers", exact=True).fill("+882109007777")
+    page.get_by_role("button", name="Review the change").click()
+    page.get_by_role("button", name="Apply now: 1 new sender").click()
+    expect(page.get_by_role("status").filter(has_text="is in force")).to_be_visible()
+    number = own.number("answer", tone_hz=TO_BROWSER_HZ, answer_after_s=0.1)
+    call(page, number, "silence", sender="Test calls")
+    hears(page, TO_BROWSER_HZ)
+    page.get_by_role("button", name="Hang up").click()
+    page.get_by_role("link", name="Read its story").click()
+    expect(page.locator("p.under")).to_contain_text("TEST")
+    assert own.ledger(number)[0]["released_by"] == "calling"
