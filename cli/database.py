@@ -41,10 +41,18 @@ def create(
 
 
 @app.command()
-def migrate(url: Owned) -> None:
-    """Bring the tables to this release and renew the rights. The controller's role may not."""
+def migrate(
+    url: Owned,
+    copy_to: Annotated[Path, typer.Option("--copy-to", help="Folder for the dump of the database as it was before.")] = Path(),
+    copy: Annotated[bool, typer.Option("--copy/--no-copy", help="Dump the database first when there is something to change.")] = True,
+) -> None:
+    """Dump the database as it is, bring the tables to this release and renew the rights. The controller's role may not."""
+    from simrack.controller.keeping import dump
     from simrack.controller.store import server
 
+    kept = dump.keep_before(url, copy_to, SystemClock()) if copy else None
+    if kept is not None:
+        say(f"Copy    {kept}: the way back is pg_restore of it into a new database, by the release before")
     done = server.migrate_as_owner(url, SystemClock())
     say(f"Version {done.after}" + ("" if done.before == done.after else f", before {done.before or 'none'}"))
 

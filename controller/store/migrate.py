@@ -62,13 +62,18 @@ def migrate(url: str, clock: Clock, to: str = "head") -> Migrated:
     return Migrated(before, after, set_aside, kept)
 
 
+def revision_of(connection: Connection) -> str:
+    """The version of the tables; "" for none."""
+    return MigrationContext.configure(connection).get_current_revision() or ""
+
+
 def _keep_before(url: str, engine: Engine, clock: Clock) -> Path | None:
     """A copy of an SQLite file that is about to be upgraded: the way back to the release before."""
     path = sqlite_path(url)
     if path is None or not path.exists():
         return None
     with engine.connect() as connection:
-        before = MigrationContext.configure(connection).get_current_revision() or ""
+        before = revision_of(connection)
         connection.rollback()
         if before in ("", head()) or before not in _known():
             return None
@@ -102,7 +107,7 @@ def head() -> str:
 
 
 def _upgrade(connection: Connection, to: str) -> str:
-    before = MigrationContext.configure(connection).get_current_revision() or ""
+    before = revision_of(connection)
     config = _config()
     unknown = next((each for each in (before, to) if each not in ("", "head", *_known())), "")
     if unknown:

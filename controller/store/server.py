@@ -9,7 +9,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
 from simrack.controller.store.engine import parse_url, write_engine
-from simrack.controller.store.migrate import Migrated, migrate
+from simrack.controller.store.migrate import Migrated, migrate, revision_of
 from simrack.controller.store.postgres import CONNECT_TIMEOUT_S
 from simrack.controller.store.rights import ROLES, differences, grant
 from simrack.wire.errors import UserError
@@ -55,6 +55,13 @@ def migrate_as_owner(url: str, clock: Clock) -> Migrated:
     done = migrate(_shown(owned), clock)
     regrant(_shown(owned))
     return done
+
+
+def revision(url: str) -> str:
+    """The version of the tables that are there; "" for none. Raises `UserError`."""
+    found: list[str] = []
+    _in_transaction(url, lambda connection: found.append(revision_of(connection)))
+    return found[0]
 
 
 def regrant(url: str) -> None:

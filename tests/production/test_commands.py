@@ -11,10 +11,21 @@ import paho.mqtt.client as mqtt
 import psycopg
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
-from production_parts import PASSWORDS, TEMPLATE, Mosquitto, Postgres, accepts, as_user, free_port, wait_for
+from production_parts import (
+    OWNER,
+    PASSWORDS,
+    TEMPLATE,
+    Mosquitto,
+    Postgres,
+    accepts,
+    as_user,
+    free_port,
+    wait_for,
+)
 from sqlalchemy.engine import make_url
 
 from simrack.controller.store import server
+from simrack.controller.store.migrate import head, migrate
 from simrack.controller.store.rights import CONTROLLER, WEB
 from simrack.wire.ports import SystemClock
 
@@ -35,6 +46,7 @@ def fresh(postgres: Postgres) -> Iterator[Postgres]:
     server.create(postgres.url("postgres"), TEMPLATE, PASSWORDS, SystemClock())
 
 
+@pytest.mark.timeout(180)
 def test_a_database_is_made_used_checked_and_mended(fresh: Postgres, tmp_path: Path) -> None:
     """The installation page's steps must work as they stand."""
     urls = tmp_path / "urls.toml"
@@ -56,6 +68,40 @@ def test_a_database_is_made_used_checked_and_mended(fresh: Postgres, tmp_path: P
     assert run("database", "grant", "--url", found["simrack_owner"]).returncode == 0
     assert run("database", "migrate", "--url", fresh.url("made")).returncode == 0
     assert run("database", "check", "--url", found["simrack_owner"]).returncode == 0
+
+
+@pytest.mark.timeout(180)
+def test_an_upgrade_keeps_the_database_as_it_was(fresh: Postgres, tmp_path: Path) -> None:
+    """The way back: a person who upgrades at night has no other copy."""
+    before = fresh.empty()
+    try:
+        migrate(fresh.url(before, OWNER), SystemClock(), to="0003")
+        with psycopg.connect(fresh.plain(before), autocommit=True) as connection:
+            connection.execute("INSERT INTO web_user (name, password_hash, created) VALUES ('ada', 'x', now())")
+        nowhere = run("database", "migrate", "--url", fresh.url(before), "--copy-to", str(tmp_path / "gone"))
+        assert (nowhere.returncode, "not there" in nowhere.stderr) == (2, True)
+        assert server.revision(fresh.url(before)) == "0003", "nothing is changed without a copy"
+        done = run("database", "migrate", "--url", fresh.url(before), "--copy-to", str(tmp_path))
+        assert done.returncode == 0, done.stderr
+        (dump,) = tmp_path.iterdir()
+        assert dump.name in done.stdout
+        assert dump.stat().st_mode & 0o077 == 0, "it holds password hashes"
+        assert server.revision(fresh.url(before)) == head()
+        again = fresh.empty()
+        try:
+            restored = subprocess.run(
+                ["pg_restore", "--no-owner", "--dbname", fresh.plain(again), str(dump)], capture_output=True, text=True, check=False
+            )
+            assert restored.returncode == 0, restored.stderr
+            assert server.revision(fresh.url(again)) == "0003"
+            with psycopg.connect(fresh.plain(again)) as connection:
+                assert connection.execute("SELECT name FROM web_user").fetchall() == [("ada",)]
+        finally:
+            fresh.drop(again)
+        assert run("database", "migrate", "--url", fresh.url(before), "--copy-to", str(tmp_path)).returncode == 0
+        assert list(tmp_path.iterdir()) == [dump], "nothing to upgrade, nothing to keep"
+    finally:
+        fresh.drop(before)
 
 
 def test_debians_own_settings_take_our_files_in(mosquitto: Mosquitto, tmp_path_factory: pytest.TempPathFactory) -> None:
