@@ -123,7 +123,11 @@ async def test_what_the_box_begins_anew_goes_on_for_the_browser() -> None:
 def test_a_second_listener_is_told_who_listens_and_the_next_waits_until_the_box_has_stopped(ears: Ears) -> None:
     """The first would be cut off without a word, or the order to stop would silence whoever came next."""
     told = threading.Event()
-    first = ears.open(1, "Ada", "call-1", 2, lambda _session: told.wait(5) and None)
+
+    def leaving(_session: Session) -> None:
+        told.wait(5)
+
+    first = ears.open(1, "Ada", "call-1", 2, leaving)
     with pytest.raises(NotHeard, match="Ada listens to this call already"):
         ears.open(2, "Bo", "call-1", 2, lambda _session: None)
     with pytest.raises(NotHeard, match="in another window"):
