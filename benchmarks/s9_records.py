@@ -16,7 +16,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -215,6 +215,7 @@ class Store(Protocol):
 
     def base(self, count: int, book: Book) -> records_book.Base: ...
     def url(self, count: int) -> str: ...
+    def files(self, count: int) -> Iterable[Path]: ...
     def close(self) -> None: ...
 
 
@@ -231,6 +232,9 @@ class Sqlite:
 
     def url(self, count: int) -> str:
         return f"sqlite:///{self._path(count)}"
+
+    def files(self, count: int) -> Iterable[Path]:
+        return [self._path(count)]
 
     def _path(self, count: int) -> Path:
         return self._folder / f"s9-{count}.db"
@@ -252,6 +256,9 @@ class PostgreSql:
 
     def url(self, count: int) -> str:
         return self._server.url(self._name(count), WEB)
+
+    def files(self, count: int) -> Iterable[Path]:
+        return (self._server.data / "base" / self._server.number(self._name(count))).iterdir()
 
     @staticmethod
     def _name(count: int) -> str:
@@ -283,6 +290,14 @@ def filled(folder: Path, stores: dict[str, Store], count: int, until: datetime) 
     return book
 
 
+def _warm(files: Iterable[Path]) -> None:
+    """Into the machine's memory, where whoever keeps so many records has them: the disk is not what is measured."""
+    for path in files:
+        with path.open("rb", buffering=0) as file:
+            while file.read(1 << 24):
+                pass
+
+
 def main() -> None:
     """Measure and keep the figure."""
     parser = argparse.ArgumentParser()
@@ -307,6 +322,7 @@ def main() -> None:
         for size in sizes:
             book = filled(folder, stores, size, until)
             for name, store in () if args.fill else stores.items():
+                _warm(store.files(size))
                 measured[name, size] = measure(name, store.url(size), book, args.samples)
     if args.fill:
         return
@@ -333,7 +349,7 @@ def result(measured: Measured, records: int, sizes: list[int]) -> Figure:
     taken = [row for found in whole.values() for row in found["page"]]
     days_taken = [row for found in whole.values() for row in found["day"]]
     return Figure(
-        id="s9_records", what=f"a filtered page of records and a grouped day, {records:,} records of {DAYS} days", unit="ms",
+        id="s9_records", what=f"a filtered page of records and a grouped day, {records:,} records of {DAYS} days, in memory", unit="ms",
         figure=figure, reference=reference, reference_what="the bare SQL by hand for the same rows or figures, in ms",
         ratio=round(statistics.median(row[1] for row in days_taken) / statistics.median(row[2] for row in days_taken), 2),
         limited_by="a page: drawing fifty rows, and looking one by one at 30,000 records where no index answers; a day: "

@@ -184,6 +184,13 @@ class Postgres:
         with psycopg.connect(self.plain("postgres"), autocommit=True) as connection:
             return connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,)).fetchone() is not None
 
+    def number(self, name: str) -> str:
+        """The name of the folder that holds a database's files."""
+        with psycopg.connect(self.plain("postgres"), autocommit=True) as connection:
+            found = connection.execute("SELECT oid FROM pg_database WHERE datname = %s", (name,)).fetchone()
+        assert found is not None, f"there is no database {name}"
+        return str(found[0])
+
     def empty(self) -> str:
         """The name of a database without tables, which belongs to the owner's role."""
         self._made += 1
