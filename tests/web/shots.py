@@ -80,6 +80,7 @@ HALL = {
 }  # fmt: skip
 WIDTHS = (1280, 390)
 BASES: dict[int, str] = {}  # where a stand is served already
+COOKIES: dict[str, str] = {}  # of each database: stands over one count their ids from the same start
 
 
 class RealClock(helpers.Hands):
@@ -206,7 +207,10 @@ def shoot(browser: Browser, stand: helpers.Stand, pages: dict[str, str], folder:
     helpers.wait_until(lambda: stand.model.snapshot().broker, what="the link to the broker")
     if stand.room.accounts.empty():
         stand.browser().set_up(stand.room.accounts.new_link())
-    cookie = stand.room.accounts.sign_in("Ada", helpers.PASSWORD, "", "")
+    database = stand.room.settings.database
+    if database not in COOKIES:
+        COOKIES[database] = stand.room.accounts.sign_in("Ada", helpers.PASSWORD, "", "")
+    cookie = COOKIES[database]
     for width in WIDTHS:
         for theme in ("light", "dark"):
             height = 800 if width > 400 else 844
