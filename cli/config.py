@@ -12,7 +12,7 @@ import typer
 
 from simrack.cli.output import JsonOption, fail, say, say_json, table
 from simrack.cli.places import StateOption, read_state
-from simrack.cli.route import ask_controller
+from simrack.cli.route import ask_controller, hand_of
 from simrack.controller.config import fileset
 from simrack.controller.config.catalogue import CATALOGUE, Values
 from simrack.controller.config.changes import CHANGES, Change, Difference, changes_between
@@ -23,6 +23,7 @@ from simrack.controller.store.queries import Queries
 from simrack.wire.errors import UserError
 
 if TYPE_CHECKING:
+    from simrack.web.services.drafts import DraftView
     from simrack.web.sim_sheet import Outcome
 
 app = typer.Typer(help="The configuration as files; its versions.", no_args_is_help=True)
@@ -269,6 +270,79 @@ def _say_sheet(found: "Outcome") -> None:
     if found.unread:
         say(f"Columns that are not read: {', '.join(found.unread)}.")
     say(f"{found.new} new, {found.changed} changed, {found.unchanged} as they are, {len(found.wrong)} bad lines.")
+
+
+# --- drafts -----------------------------------------------------------------------------------------------------
+
+draft = typer.Typer(help="Changes that were prepared together in the control room.", no_args_is_help=True)
+app.add_typer(draft, name="draft")
+NumberArgument = Annotated[int, typer.Argument(help="Number of the draft.")]
+
+
+@draft.command("list")
+def list_drafts(state: StateOption = None, as_json: JsonOption = False) -> None:
+    """Show drafts, the open ones first."""
+    from simrack.web.services import drafts
+
+    with hand_of(state) as by:
+        found = drafts.all_drafts(by)
+    if as_json:
+        say_json({"drafts": [{"id": one.id, "title": one.title, "state": one.state, "author": one.author, "changed": one.changed, "changes": len(one.changes)} for one in found]})
+        return
+    rows = [[one.id, one.state, one.title, len(one.changes), one.author, f"{one.changed.astimezone(UTC):%Y-%m-%d %H:%M}"] for one in found]
+    table("Drafts", ("Number", "State", "Draft", "Changes", "Of", "Changed (UTC)"), rows, "There are none. In the control room a review can be kept as a draft.")
+
+
+def _draft(number: int, state: Path | None, *, open_only: bool = False) -> "DraftView":
+    from simrack.web.services import drafts
+
+    with hand_of(state) as by:
+        found = drafts.one(number, by)
+    if found is None or (open_only and found.state != drafts.OPEN):
+        raise UserError(f"there is no {'open ' if open_only else ''}draft {number}", todo="`simrack config draft list` shows them.")
+    return found
+
+
+@draft.command("show")
+def show_draft(number: NumberArgument, state: StateOption = None, as_json: JsonOption = False) -> None:
+    """Show what a draft would change now, and which recent calls would go elsewhere. Changes nothing."""
+    found = _draft(number, state)
+    told = _Rack(state).ask("config-check", changes=_dumped(found.changes)) if found.changes else {}
+    if as_json:
+        say_json({"id": found.id, "state": found.state, "changes": _dumped(found.changes), **told})
+        return
+    _say_differences(told)
+    _say_trouble(told)
+    if told.get("impact"):
+        _say_impact(Impact.model_validate(told["impact"]))
+
+
+@draft.command("apply")
+def apply_draft(
+    number: NumberArgument, yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False, state: StateOption = None,
+) -> None:  # fmt: skip
+    """Put a draft in force: all of its changes or none."""
+    from simrack.web.services import drafts
+
+    found = _draft(number, state, open_only=True)
+    if not yes and not typer.confirm(f"Put {len(found.changes)} changes of “{found.title}” in force now?"):
+        say("Nothing was changed.")
+        return
+    version = _Rack(state).ask("entry-apply", changes=_dumped(found.changes), note=found.note)["version"]
+    with hand_of(state) as by:
+        drafts.close(number, drafts.APPLIED, by)
+    say(f"Version {version} is in force.")
+
+
+@draft.command("drop")
+def drop_draft(number: NumberArgument, state: StateOption = None) -> None:
+    """Drop a draft; it stays readable."""
+    from simrack.web.services import drafts
+
+    _draft(number, state, open_only=True)
+    with hand_of(state) as by:
+        drafts.close(number, drafts.DROPPED, by)
+    say(f"Draft {number} is dropped.")
 
 
 def _say_differences(told: dict[str, Any]) -> None:

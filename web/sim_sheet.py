@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from simrack.controller.config.changes import Change, Mistake, Resolved, parse
-from simrack.controller.config.kinds import body_of, digest_of
-from simrack.controller.config.models import Sim
+from simrack.controller.config.kinds import Key, body_of, digest_of
+from simrack.controller.config.models import Entry, Sim
 from simrack.controller.config.whole import new_mistakes, settled, table_after
 from simrack.controller.models import Own
 from simrack.controller.routing.table import RoutingTable
@@ -91,15 +91,16 @@ def read(data: bytes) -> Sheet:
     records = _records(text, separator, begin)
     place, header = next(records, (0, []))
     columns, unread = _header(place, header)
-    lines, wrong = [], []
+    found: list[Line] = []
+    wrong: list[Wrong] = []
     for number, cells in records:
-        if len(lines) + len(wrong) >= MOST_LINES:
+        if len(found) + len(wrong) >= MOST_LINES:
             raise BadSheet(f"the file has more than {MOST_LINES:,} lines", "Split it into several files.")
         if len(cells) != len(header):
             wrong.append(Wrong(number, "", f"has {len(cells)} cells, the first line names {len(header)}", "Look for a separator or a quotation mark too many."))
         else:
-            lines.append(Line(number, {name: free(cells[at]) for name, at in columns.items()}))
-    return Sheet(tuple(lines), tuple(wrong), unread)
+            found.append(Line(number, {name: free(cells[at]) for name, at in columns.items()}))
+    return Sheet(tuple(found), tuple(wrong), unread)
 
 
 def _text(data: bytes) -> str:
@@ -271,8 +272,8 @@ def _together(found: Outcome, table: RoutingTable) -> tuple[Mistake, ...]:
     """What the rules of the whole configuration say, as the controller will."""
     if not found.after:
         return ()
-    changed = {("sim", name): sim for name, sim in found.after.items()}
-    resolved = settled(Resolved({key: found.before.get(key[1]) for key in changed}, changed), table)  # type: ignore[arg-type]
+    changed: dict[Key, Entry | None] = {("sim", name): sim for name, sim in found.after.items()}
+    resolved = settled(Resolved({key: found.before.get(key[1]) for key in changed}, changed), table)
     return new_mistakes(table, table_after(table, resolved, table.version))
 
 
@@ -285,7 +286,7 @@ def _card(line: Line, against: Against) -> Sim | Wrong:
     before = against.table.sims.get(name)
     if not against.own.everything and (before is None or not against.own.sees_plan(before.plan)):
         return Wrong(line.number, "iccid", f"there is no SIM {iccid} of yours")
-    body = body_of(before) if before is not None else {"iccid": name}
+    body: dict[str, object] = body_of(before) if before is not None else {"iccid": name}
     for column in COLUMNS[1:]:
         if column in line.cells or (column == "plan" and before is None):
             what = _put(body, column, line.cells.get(column, ""), against)

@@ -3,9 +3,10 @@
 import io
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from flask import Flask
 from web_controller import Controller, controller_of
 from web_demo import A_CARD
 from web_helpers import Browser, Stand, text_of
@@ -45,7 +46,8 @@ def press(browser: Browser, review: str, **changed: str) -> TestResponse:
     page = browser.get(review).text
     fields = {"seen": hidden(page, "seen"), "without": hidden(page, "without"), "note": "new cards", "act": "apply", **changed}
     done = browser.post(review, **fields)
-    for upload in browser.client.application.extensions["simrack.imports"].known.values():
+    app = cast(Flask, browser.client.application)
+    for upload in app.extensions["simrack.imports"].known.values():
         assert upload.begun is None or upload.done.wait(LONGER_S)
     return done
 

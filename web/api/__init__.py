@@ -10,6 +10,7 @@ from simrack.web.api import (
     analyse,
     audit,
     configuration,
+    drafts,
     events,
     gateways,
     logs,
@@ -22,4 +23,4 @@ from simrack.web.api import (
     trace,
 )
 
-PARTS = (rack, events, test_calls, gateways, records, statistics, alarms, analyse, audit, logs, trace, configuration, sims, routing, accounts)
+PARTS = (rack, events, test_calls, gateways, records, statistics, alarms, analyse, audit, logs, trace, configuration, sims, routing, drafts, accounts)

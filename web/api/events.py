@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC
+from typing import get_args
 
 from flask import Response, g, request, stream_with_context
 from pydantic import BaseModel, ConfigDict, Field
@@ -13,7 +14,7 @@ from simrack.web.app import Room, problem, room
 from simrack.web.draw import TOP_BARE
 from simrack.web.needs import needs
 from simrack.web.pages_rack import SHORT_RETRY_MS, SHORT_S
-from simrack.web.services.events import Event, Journal, changes, journal, told
+from simrack.web.services.events import Event, Journal, Name, changes, journal, told
 
 api = part("events", "rack")
 SSE = "text/event-stream"
@@ -22,6 +23,13 @@ WOKEN_BY = frozenset({TOP_BARE})
 RETRY_MS = 2000
 #: A busy rack is told twice a second, not once per message.
 BETWEEN_S = 0.5
+
+
+#: One event; `data` is JSON.
+_SCHEMA = {
+    "type": "object", "required": ["event", "data"],
+    "properties": {"id": {"type": "string"}, "event": {"enum": list(get_args(Name))}, "data": {"type": "string"}, "retry": {"type": "integer"}},
+}
 
 
 class EventsQuery(BaseModel):
@@ -34,7 +42,7 @@ class EventsQuery(BaseModel):
 
 
 @api.get(
-    "/events", responses={"200": {"description": "OK", "content": {SSE: {"schema": {"type": "string"}}}}, "503": None},
+    "/events", responses={"200": {"description": "OK", "content": {SSE: {"schema": _SCHEMA}}}, "503": None},
     summary="Changes of boxes, channels, calls and alarms as they happen (server-sent events)",
     description="`box`, `channel`, `call`, `alarms` bring what GET /rack and /calls have, as far as the account sees it; "
     "`box-gone`, `channel-gone`, `call-over` name what went. `begin` comes first: read /rack and /calls once, then follow. "

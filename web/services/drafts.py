@@ -11,8 +11,9 @@ from simrack.controller.config.changes import CHANGES, Change, keys_of
 from simrack.controller.config.whole import judge
 from simrack.controller.routing.table import RoutingTable
 from simrack.controller.store import tables as t
-from simrack.web.app import me, room
+from simrack.web.app import me
 from simrack.web.services import configuration
+from simrack.web.services.hands import Hand, hand
 from simrack.wire.rights import actor_name
 
 OPEN, APPLIED, DROPPED = "open", "applied", "dropped"
@@ -45,11 +46,11 @@ def _view(row: Row[Any]) -> DraftView:
     )
 
 
-def all_drafts() -> tuple[DraftView, ...]:
+def all_drafts(by: Hand | None = None) -> tuple[DraftView, ...]:
     """Drafts, the open ones first, then the newest."""
     columns = t.web_draft.c
     wanted = select(t.web_draft).order_by(columns.state != OPEN, columns.changed.desc(), columns.id.desc()).limit(MOST_LISTED)
-    with room().accounts.begin() as connection:
+    with (by or hand()).begin() as connection:
         return tuple(_view(row) for row in connection.execute(wanted))
 
 
@@ -60,19 +61,20 @@ def open_ones() -> tuple[DraftView, ...]:
     return tuple(one for one in all_drafts() if one.state == OPEN)
 
 
-def one(number: int) -> DraftView | None:
+def one(number: int, by: Hand | None = None) -> DraftView | None:
     """A draft; None when there is none of this number."""
-    with room().accounts.begin() as connection:
+    with (by or hand()).begin() as connection:
         row = connection.execute(select(t.web_draft).where(t.web_draft.c.id == number)).first()
     return _view(row) if row is not None else None
 
 
 def keep(changes: Sequence[Change], note: str, into: int | None) -> int | None:
     """Put changes into a draft, or a new one; its number, None when that draft is not open."""
-    now = room().clock.utc()
+    by = hand()
+    now = by.now
     if into is None:
-        values = {"author": me().actor, "created": now, "changed": now, "note": note, "changes": _json(changes)}
-        with room().accounts.begin() as connection:
+        values = {"author": by.actor, "created": now, "changed": now, "note": note, "changes": _json(changes)}
+        with by.begin() as connection:
             made = connection.execute(insert(t.web_draft).values(**values)).inserted_primary_key
         return int(made[0]) if made else None
     found = one(into)
@@ -82,7 +84,7 @@ def keep(changes: Sequence[Change], note: str, into: int | None) -> int | None:
     merged = {change.key: change for change in (*found.changes, *changes)}
     if len(merged) > MOST_CHANGES:
         return None
-    _write(into, changes=_json(tuple(merged.values())), changed=now, **({"note": note} if note else {}))
+    _write(into, by, changes=_json(tuple(merged.values())), changed=now, **({"note": note} if note else {}))
     return into
 
 
@@ -92,7 +94,7 @@ def without(number: int, place: int) -> bool:
     if found is None or found.state != OPEN or not 0 <= place < len(found.changes):
         return False
     left = found.changes[:place] + found.changes[place + 1 :]
-    _write(number, changes=_json(left), changed=room().clock.utc())
+    _write(number, (by := hand()), changes=_json(left), changed=by.now)
     return True
 
 
@@ -103,7 +105,7 @@ def rebase(number: int) -> bool:
         return False
     conflicts = {(one.kind, one.name): one.now for one in configuration.look(found.changes).conflicts}
     renewed = [change.model_copy(update={"base": conflicts.get(change.key, change.base)}) for change in found.changes]
-    _write(number, changes=_json(renewed), changed=room().clock.utc())
+    _write(number, (by := hand()), changes=_json(renewed), changed=by.now)
     return True
 
 
@@ -113,15 +115,16 @@ def table_with(changes: Sequence[Change]) -> RoutingTable:
     return judge(changes, configuration.reader().entries(keys_of(changes), now.version), now, realm=None).table
 
 
-def close(number: int, state: str) -> None:
+def close(number: int, state: str, by: Hand | None = None) -> None:
     """An applied or dropped draft stays readable."""
-    _write(number, state=state, changed=room().clock.utc())
+    by = by or hand()
+    _write(number, by, state=state, changed=by.now)
 
 
 def _json(changes: Sequence[Change]) -> str:
     return CHANGES.dump_json(tuple(changes)).decode()
 
 
-def _write(number: int, **values: object) -> None:
-    with room().accounts.begin() as connection:
+def _write(number: int, by: Hand, /, **values: object) -> None:
+    with by.begin() as connection:
         connection.execute(update(t.web_draft).where(t.web_draft.c.id == number).values(**values))

@@ -19,9 +19,9 @@ from simrack.controller.routing.decision import CallFacts
 from simrack.controller.routing.table import RoutingTable
 from simrack.controller.store import tables as t
 from simrack.controller.store.errors import StoreRefused
-from simrack.web.app import me, room
 from simrack.web.errors import BadForm
 from simrack.web.rack import Rack
+from simrack.web.services.hands import Hand, hand
 from simrack.wire.channel import IN_CALL, ChannelState
 from simrack.wire.messages import ChannelReport
 from simrack.wire.rights import actor_name
@@ -68,26 +68,27 @@ def _view(row: Row[Any]) -> RouteTest:
     return RouteTest(row.id, row.name, row.sender, row.called, row.calling, row.expected, actor_name(row.author), row.created)
 
 
-def all_tests() -> tuple[RouteTest, ...]:
+def all_tests(by: Hand | None = None) -> tuple[RouteTest, ...]:
     """Tests by name."""
-    with room().accounts.begin() as connection:
+    with (by or hand()).begin() as connection:
         rows = connection.execute(select(t.web_route_test).order_by(t.web_route_test.c.name).limit(MOST_TESTS)).all()
     return tuple(_view(row) for row in rows)
 
 
-def add(name: str, sender: str, called: str, calling: str, expected: str, table: RoutingTable) -> int:
+def add(name: str, sender: str, called: str, calling: str, expected: str, table: RoutingTable, by: Hand | None = None) -> int:
     """Keep a test. Raises `BadForm`."""
+    by = by or hand()
     known = table.senders.get(sender)
     name = name.strip() or (f"{known.title or sender} to {called.strip()}"[:NAME_MOST] if known is not None else "")
     _check(name, sender, called, calling, expected, table)
-    if len(all_tests()) >= MOST_TESTS:
+    if len(all_tests(by)) >= MOST_TESTS:
         raise BadForm("name", f"There are {MOST_TESTS} tests already; remove some.")
     values = {
         "name": name, "sender": sender, "called": called.strip(), "calling": calling.strip(), "expected": expected,
-        "author": me().actor, "created": room().clock.utc(),
+        "author": by.actor, "created": by.now,
     }  # fmt: skip
     try:
-        with room().accounts.begin() as connection:
+        with by.begin() as connection:
             made = connection.execute(insert(t.web_route_test).values(**values)).inserted_primary_key
     except StoreRefused:
         raise BadForm("name", f"There is a test called {name} already.") from None
@@ -107,9 +108,9 @@ def _check(name: str, sender: str, called: str, calling: str, expected: str, tab
         raise BadForm("name", f"A name of 1 to {NAME_MOST} characters.")
 
 
-def remove(number: int) -> bool:
+def remove(number: int, by: Hand | None = None) -> bool:
     """Forget a test."""
-    with room().accounts.begin() as connection:
+    with (by or hand()).begin() as connection:
         return connection.execute(delete(t.web_route_test).where(t.web_route_test.c.id == number)).rowcount > 0
 
 
