@@ -155,9 +155,11 @@ def measure(name: str, url: str, book: Book, samples: int) -> dict[str, list[Tak
     # Here, for whoever only fills has no need of the control room.
     from web_helpers import Hands, stand
 
-    draw, until = random.Random(4), book.until
+    draw, until, engine = random.Random(4), book.until, create_engine(url)
+    with engine.begin() as connection:
+        # Each run draws the same names for its sessions.
+        connection.execute(text("DELETE FROM web_session"))
     room = stand(url, clock=Hands(until))
-    engine = create_engine(url)
     try:
         browser = room.signed_in()
         _judge(room.room.desk.queries, book, until)
@@ -315,6 +317,8 @@ def main() -> None:
     with ExitStack() as stack:
         folder = args.keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="simrack-s9-")))
         folder.mkdir(parents=True, exist_ok=True)
+        # PostgreSQL's own user must get there.
+        folder.chmod(0o755)
         stores = {}
         for name in [args.only] if args.only else list(STORES):
             stores[name] = STORES[name](folder)
