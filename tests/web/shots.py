@@ -33,6 +33,7 @@ PAGES = {
     "gateway-restart": "/gateways/vienna-02/restart-box", "gateway-module": "/gateways/vienna-01/3/restart-module",
     "calls-end-group": "/calls/hang-up?group=sender&value=alpine",
     "listen": f"/calls/{demo_data.A_CALL}/listen", "listen-other": f"/calls/{demo_data.ANOTHER_CALL}/listen",
+    "test-call": "/test-call", "test-call-number": "/test-call?number=%2B882101+22+33",
     "calls": "/calls", "calls-by-sender": "/calls?group=sender", "records": "/records",
     "statistics": "/statistics?period=today", "statistics-hours": "/statistics?by=hour&period=7d", "statistics-cause": "/statistics?by=cause&sender=alpine",
     "statistics-none": "/statistics?refusal=nothing", "statistics-wrong": "/statistics?by=moon&since=never", "causes": "/causes?period=7d",
@@ -61,7 +62,7 @@ PAGES |= {
     "audit-check": "/audit/check",
 }  # fmt: skip
 EMPTY = (
-    "rack", "calls", "gateways", "records", "alarms", "conf-sims", "conf-plans", "conf-senders", "conf-agreements", "conf-routing",
+    "rack", "calls", "test-call", "gateways", "records", "alarms", "conf-sims", "conf-plans", "conf-senders", "conf-agreements", "conf-routing",
     "conf-explain", "conf-tests", "conf-drafts",
 )  # fmt: skip
 ACCOUNTS = {
