@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from config.bench import Bench
+from production_parts import as_owner
 from store.values import FixedClock
 from web_helpers import Stand
 
@@ -27,7 +28,7 @@ class Controller:
 
     def __init__(self, stand: Stand) -> None:
         self.stand, self.seen = stand, list[str]()
-        self._configuration = Configuration(stand.room.settings.database)
+        self._configuration = Configuration(as_owner(stand.room.settings.database))
         self._loop = asyncio.new_event_loop()
         self._ready, self._stop = threading.Event(), asyncio.Event()
         self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._run(),))
@@ -36,7 +37,7 @@ class Controller:
         stand.room.live.command = self.command  # type: ignore[method-assign]
 
     async def _run(self) -> None:
-        url = self.stand.room.settings.database
+        url = as_owner(self.stand.room.settings.database)
         async with Writer(url, FixedClock(), "run") as store:
             self.bench = Bench(store, self._configuration, await asyncio.to_thread(self._configuration.in_force))
             self._ready.set()

@@ -99,7 +99,7 @@ class Eyes(HTMLParser):
             self._fields.append((name, of.get("value", "on" if kind in ("checkbox", "radio") else "")))
         elif name not in dict(self._fields):
             self._fields.append((name, None))
-        if kind in ("text", "search", "number", "email", "date", "datetime-local"):
+        if kind in ("text", "search", "number", "email", "date", "datetime-local") and of.get("autocomplete") != "one-time-code":
             self._written.add(name)
 
     def handle_data(self, data: str) -> None:

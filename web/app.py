@@ -131,11 +131,13 @@ def create_app(the_room: Room) -> OpenAPI:
         validation_error_callback=common.invalid, validation_error_model=common.Problem,
     )  # fmt: skip
     serve_room(app, the_room)
+    app.url_map.converters["int"] = gate.Number
     app.config.update(MAX_CONTENT_LENGTH=BODY_MOST, MAX_FORM_MEMORY_SIZE=BODY_MOST)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     _words(app, the_room)
     app.before_request(_check_host)
     app.before_request(_identify)
+    app.before_request(_check_address)
     app.before_request(_check_right)
     app.before_request(_admit_file)
     app.before_request(_check_form)
@@ -259,6 +261,12 @@ def _identify() -> AnyResponse | None:
     return None
 
 
+def _check_address() -> None:
+    """Nothing is called by a NUL, and PostgreSQL would not even look."""
+    if "\0" in request.path:
+        abort(404)
+
+
 def _check_right() -> AnyResponse | None:
     if request.endpoint is None or request.endpoint in OPEN_PAGES or g.session is None:
         return None
@@ -310,6 +318,8 @@ def _check_form() -> None:
             # Signed in anew in another tab. A foreign page can neither set this header nor read the answer.
             abort(Response("Signed in anew.", 400, headers={"X-CSRF-Token": form_token(g.cookie)}))
         g.back = _form_page() if g.session is not None else ""
+        if g.back:
+            raise BadRequest("You have signed in again since this form was opened, so nothing was sent. Go back to it: what you typed comes back.")
         raise BadRequest("This form is too old or came from another page. Load the page again and repeat.")
 
 

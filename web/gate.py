@@ -2,10 +2,21 @@
 
 from flask import Response, current_app, g, redirect, request
 from werkzeug.exceptions import Forbidden
+from werkzeug.routing import IntegerConverter, Map
 from werkzeug.wrappers import Response as AnyResponse
 
 from simrack.web.accounts import Session
 from simrack.web.needs import right_of
+
+
+class Number(IntegerConverter):
+    """A number in an address, as large as one of a row can be; what is larger names nothing, and no database is asked for it."""
+
+    regex = r"\d{1,10}"
+
+    def __init__(self, map: Map) -> None:  # noqa: A002 - the base class's name
+        super().__init__(map, max=2**31 - 1)
+
 
 SAFE = ("GET", "HEAD", "OPTIONS")
 #: What is open to somebody who has to do something first, and to an administrator who looks with a partner's eyes.

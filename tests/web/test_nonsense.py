@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 import pytest
+from production_parts import as_owner
+from web_demo import TELLING_CALL
 from web_helpers import PASSWORD, Browser, Stand
 from web_infest import infest_database, infested
 from web_nonsense import VALUES, controller_for_all, furnish, judge, lost, sampled, send_file, tries
@@ -19,7 +21,7 @@ from web_walk import NEVER, Form, Walk, look, send, with_query
 SHARE = float(os.environ.get("SIMRACK_NONSENSE", "0.006"))
 SEED = int(os.environ.get("SIMRACK_NONSENSE_SEED", "5"))
 #: Acts on another account than one's own, so that the walk stays signed in.
-FIRST = ("/accounts/2", "/accounts/2/ask/password", "/settings/versions/41")
+FIRST = ("/accounts/2", "/accounts/2/ask/password", "/settings/versions/41", f"/records/{TELLING_CALL}")
 #: Forms that only a stranger sees, that stand there after another one, or that JavaScript makes; each has tests of its own.
 ELSEWHERE = frozenset({
     "access.set_up", "access.sign_in", "access.code", "access.sign_out", "accounts.eyes_end", "own.second_off", "own.second_codes", "own.second_begin",
@@ -74,14 +76,14 @@ class Intruder:
 @pytest.fixture
 def tester(demo: Stand) -> Iterator[Intruder]:
     """The demo with everything in it, a script in every word that comes from outside, and a controller behind it."""
-    if demo.room.settings.database.startswith("sqlite"):  # elsewhere the control room's own account may not
-        infest_database(demo.room.settings.database)
+    infest_database(as_owner(demo.room.settings.database))
     infested(demo)
     with controller_for_all(demo):
         furnish(demo)
         yield Intruder(demo, demo.signed_in())
 
 
+@pytest.mark.stack
 @pytest.mark.timeout(14_400)
 def test_no_form_breaks_on_nonsense_or_loses_what_was_typed(tester: Intruder) -> None:
     """A slip, a broken program or an attacker would stop a page, get a script into it, or lose half an hour of typing."""
@@ -96,6 +98,7 @@ def test_no_form_breaks_on_nonsense_or_loses_what_was_typed(tester: Intruder) ->
     assert not tester.findings, "\n".join(tester.findings)
 
 
+@pytest.mark.stack
 @pytest.mark.timeout(14_400)
 def test_no_parameter_breaks_a_page(tester: Intruder) -> None:
     """An address that somebody mistyped or sent on in pieces would show an error of the server."""
@@ -116,6 +119,7 @@ def test_no_parameter_breaks_a_page(tester: Intruder) -> None:
     assert not tester.findings, "\n".join(tester.findings)
 
 
+@pytest.mark.stack
 @pytest.mark.timeout(14_400)
 def test_no_part_of_an_address_breaks_a_page(tester: Intruder) -> None:
     """Whoever guesses at addresses would find one that stops a page."""
