@@ -94,7 +94,7 @@ def _right(right: str) -> str:
 
 def _answers(responses: Mapping[str, Any]) -> Iterator[str]:
     for status, answer in sorted(responses.items()):
-        if status in ("401", "403", "503"):
+        if status in ("401", "403", "405", "503"):
             continue  # of every operation: told once above
         said = {kind: of for kind, of in answer.get("content", {}).items() if status < "400" or kind != "application/problem+json" or "anyOf" in of["schema"]}
         yield f"{status} {_contents(said)}".strip() if said else f"{status} {'problem' if status >= '400' else 'nothing'}"

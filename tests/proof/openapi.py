@@ -23,7 +23,7 @@ PROOF = Proof(
     wanted={"requests": 10_000}, also=("tests/web_openapi.py", "tests/web_controller.py", "tests/web_demo.py", "tests/web_helpers.py"),
 )  # fmt: skip
 #: Requests of either kind to one operation in one round.
-EXAMPLES = 20
+EXAMPLES = 30
 RECORDS = 400
 
 

@@ -162,8 +162,12 @@ def keep_answer(response: Response) -> Response:
 def described(document: dict[str, Any]) -> dict[str, Any]:
     """The OpenAPI document with what all operations share: errors as problem details, idempotency keys."""
     error = {"content": {PROBLEM_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}}
-    for item in document["paths"].values():
+    for path, item in document["paths"].items():
         for method, operation in item.items():
+            if "{" in path:
+                # What can't be a number or name of such a thing is another address, or none.
+                operation["responses"].setdefault("404", {"description": "Not Found"})
+                operation["responses"].setdefault("405", {"description": "Method Not Allowed"})
             for status, answer in operation["responses"].items():
                 if status >= "400":
                     answer["content"] = {**_told_otherwise(answer), PROBLEM_TYPE: _problem_of(answer)}

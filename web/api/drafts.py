@@ -121,7 +121,11 @@ def keep(body: DraftIn) -> Response:
 @api.delete("/drafts/<int:number>", responses={"204": None, "404": None, "409": None}, summary="Drop a draft; it stays readable")
 @needs("routing.change")
 def drop(path: DraftPath) -> Response:
-    return _acted(path.number, lambda: drafts.close(path.number, drafts.DROPPED) is None)
+    def act() -> bool:
+        drafts.close(path.number, drafts.DROPPED)
+        return True
+
+    return _acted(path.number, act)
 
 
 @api.delete(
