@@ -35,6 +35,8 @@ from simrack.wire.ports import SystemClock, SystemIds
 
 POSTGRES = Path("/usr/lib/postgresql/15/bin")
 READY_S = 60.0
+# Gigabytes that were written and not yet put in their place.
+KEPT_READY_S = 300.0
 TEMPLATE = "simrack_template"
 BOXES = ("lab-01", "lab-02", "lab-03", "box", "tester")
 PASSWORDS = {OWNER: "owner-of-tests", CONTROLLER: "controller-of-tests", WEB: "web-of-tests"}
@@ -110,14 +112,14 @@ class Postgres:
 
     def start(self) -> None:
         """Start the server and wait until it answers."""
-        wait_for(self._started, "PostgreSQL")
+        wait_for(self._started, "PostgreSQL", KEPT_READY_S if self._kept else READY_S)
 
     def _started(self) -> bool:
         # Children of a killed server end when they notice; until then a new one refuses to share their memory.
         self._launch()
         assert self.process is not None
         process = self.process
-        wait_for(lambda: process.poll() is not None or self._answers(), "PostgreSQL")
+        wait_for(lambda: process.poll() is not None or self._answers(), "PostgreSQL", KEPT_READY_S if self._kept else READY_S)
         return process.poll() is None
 
     def _launch(self) -> None:
@@ -149,7 +151,7 @@ class Postgres:
             if self._kept:
                 # In order, so that its next start has no log to go through.
                 self.process.send_signal(signal.SIGINT)
-                self.process.wait(READY_S)
+                self.process.wait(KEPT_READY_S)
             else:
                 self.kill(signal.SIGQUIT)
         if not self._kept:
