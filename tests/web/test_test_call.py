@@ -238,6 +238,19 @@ def _becomes_record(on: Stand, sender: str, call_id: str) -> None:
     engine.dispose()
 
 
+def test_a_controller_whose_name_leads_nowhere_is_named(demo: Stand, table: RoutingTable, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bad input in the settings file: the phone would fail without a word that helps."""
+    on = stand(demo.room.settings.database, controller_sip="nowhere.invalid:5060")
+    explains(on, monkeypatch, routed())
+    body = {"number": "+882101", "sender": digest_sender(table), "voice": "tone", "sdp": "v=0"}
+    assert "nowhere.invalid (controller_sip) leads to no address" in str(send(on.signed_in(), "/test-call", body)["error"])
+    off = stand(demo.room.settings.database, test_calls={"at_a_time": 0})
+    assert "Test calls are switched off" in text_of(off.signed_in().get("/test-call").text)
+    assert "switched off" in str(send(off.signed_in(), "/test-call", body)["error"])
+    on.close()
+    off.close()
+
+
 def test_nobody_has_anothers_test_call(demo: Stand) -> None:
     """Other people's ids: a colleague's call could be ended, or its number read."""
     browser = demo.signed_in()

@@ -77,8 +77,20 @@ def phone() -> Phone:
 
 
 def controller() -> Address:
-    """Where the controller takes calls."""
-    return parse_address(room().settings.controller_sip or CONTROLLER)
+    """Where the controller takes calls, as numbers; its name where that leads nowhere."""
+    host, port = parse_address(room().settings.controller_sip or CONTROLLER)
+    try:
+        return str(socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0][4][0]), port
+    except OSError:
+        return host, port
+
+
+def _is_number(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def test_senders(table: RoutingTable) -> frozenset[str]:
@@ -220,9 +232,11 @@ def order_of(wish: Wish) -> Order:
         raise NotPlaced(lacking[0])
     if left.today >= left.a_day:
         raise NotPlaced(f"{left.a_day} test calls were placed today, which is the most a day; they begin anew at 00:00 UTC")
-    digest = table.senders[caller.name].digest
+    digest, to = table.senders[caller.name].digest, controller()
+    if not _is_number(to[0]):
+        raise NotPlaced(f"the controller's name {to[0]} (controller_sip) leads to no address")
     return Order(
-        number, caller.name, caller.calling, controller(), caller.local, digest.user if digest else "",
+        number, caller.name, caller.calling, to, caller.local, digest.user if digest else "",
         secret_text(digest) if digest else "", min(wish.seconds or left.seconds, left.seconds),
         TONE_HZ if wish.voice == "tone" else 0.0,
     )  # fmt: skip
