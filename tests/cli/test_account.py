@@ -15,6 +15,12 @@ from simrack.wire import rights
 from simrack.wire.errors import UserError
 
 
+@pytest.fixture(autouse=True)
+def fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each command makes a hash that nobody's password fits, and hashing is slow on purpose."""
+    monkeypatch.setattr("simrack.web.accounts.base.PasswordHasher", lambda: helpers.FAST)
+
+
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     """Settings of a control room whose tables are made."""

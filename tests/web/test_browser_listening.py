@@ -95,8 +95,7 @@ def test_chromium_hears_each_side_of_a_call(
     hertz = (600, 1500)
     with behind_port(demo) as served:
         box = Box(demo, monkeypatch, hertz)
-        served.enter(page)
-        page.goto(f"{served.base}/calls/{speaking}/listen")
+        served.enter(page, f"/calls/{speaking}/listen")
         if way == "mouse":
             page.get_by_role("button", name="Listen", exact=True).click()
         else:
@@ -126,8 +125,7 @@ def test_the_page_says_that_the_call_is_over(
     """It would go on to say that it listens, to nothing; the next one would be refused because of it."""
     with behind_port(demo) as served:
         box = Box(demo, monkeypatch, (600, 1500))
-        served.enter(page)
-        page.goto(f"{served.base}/calls/{speaking}/listen")
+        served.enter(page, f"/calls/{speaking}/listen")
         page.get_by_role("button", name="Listen", exact=True).click()
         page.get_by_text("Listening. Legal basis: contract 7").wait_for(timeout=30_000)
         other = page.context.new_page()
@@ -151,8 +149,7 @@ def test_who_may_not_is_told_why(
     """A call whose sender has no basis stays closed, and the page says what is missing."""
     with behind_port(demo) as served:
         Box(demo, monkeypatch, (0, 0), error="the record of sender alpine names no legal basis for listening")
-        served.enter(page)
-        page.goto(f"{served.base}/calls/{speaking}/listen")
+        served.enter(page, f"/calls/{speaking}/listen")
         page.get_by_role("button", name="Listen", exact=True).click()
         page.get_by_text("Not possible: the record of sender alpine names no legal basis").wait_for(timeout=20_000)
         assert page.get_by_role("button", name="Listen", exact=True).is_enabled()

@@ -143,7 +143,7 @@ def test_nothing_of_ours_is_clipped_however_long_the_names(empty: Stand, page: P
     """A state would be cut off in the middle of its word, or a name would push the load out of the box."""
     empty.feed(*long_names(empty.clock.utc()))
     with behind_port(empty) as served:
-        served.enter(page)
+        served.let_in(page)
         for path in ("/rack", f"/rack/{LONG_BOX}/18", "/rack?wall", "/calls", "/records"):
             page.goto(served.base + path, wait_until="domcontentloaded")
             for width in (1280, 1440, 390):
@@ -174,7 +174,7 @@ def test_records_filter_is_one_row(demo: Stand, page: Page) -> None:
 def test_columns_of_a_story_end_on_one_line(demo: Stand, page: Page) -> None:
     """A hole beside the last card would look like something that failed to load."""
     with behind_port(demo) as served:
-        served.enter(page, f"/records/{TELLING_CALL}")
+        served.let_in(page)
         for call in (TELLING_CALL, *HARD_CALLS.values()):
             page.goto(f"{served.base}/records/{call}")
             bottoms = page.evaluate(
@@ -234,7 +234,7 @@ RINGLESS = """() => {
 def test_every_page_can_be_worked_by_keyboard_alone(demo: Stand, page: Page) -> None:
     """Somebody without a mouse would lose their place, or never reach an act."""
     with behind_port(demo) as served:
-        served.enter(page)
+        served.let_in(page)
         for path in ("/rack", "/rack/vienna-01/3", "/calls", "/records", "/alarms", f"/records/{TELLING_CALL}"):
             page.goto(served.base + path, wait_until="domcontentloaded")
             page.keyboard.press("Tab")
@@ -259,7 +259,7 @@ def test_a_hall_of_thirty_six_boxes_is_drawn_at_once(empty: Stand, page: Page) -
     """The larger the fleet, the less its control room could be used."""
     empty.feed(*fleet(empty.clock.utc(), 36, 32))  # the most that is drawn as cells is 1,200
     with behind_port(empty) as served:
-        served.enter(page, "/alarms")
+        served.let_in(page)
         answer = page.goto(f"{served.base}/rack", wait_until="load")
         expect(page.locator(".ch")).to_have_count(1152)
         drawn = "[...document.querySelectorAll('.ch')].filter(e => e.checkVisibility({contentVisibilityAuto: true})).length"
