@@ -349,7 +349,8 @@ def result(measured: Measured, records: int, sizes: list[int]) -> Figure:
             if len(sizes) > 1:
                 small = percentile([row[1] for row in measured[name, sizes[0]][what]], 0.95)
                 figure[f"{what}_growth_x10_{name}"] = round(figure[f"{key}_{name}"] / small, 2)
-        figure[key] = max(value for name, value in figure.items() if name.startswith(f"{key}_"))
+        slower = max(whole, key=lambda name: figure[f"{key}_{name}"])
+        figure[key], reference[key] = figure[f"{key}_{slower}"], reference[f"{key}_{slower}"]
     taken = [row for found in whole.values() for row in found["page"]]
     days_taken = [row for found in whole.values() for row in found["day"]]
     return Figure(
