@@ -49,8 +49,9 @@ class Hand:
             thing.focus()
             self.page.keyboard.press("Space")
 
-    def write(self, label: str, words: str) -> None:
-        field = self.page.get_by_label(re.compile(f"^{label}"))
+    def write(self, where: str | Locator, words: str) -> None:
+        """Into a field, by its label's first words."""
+        field = self.page.get_by_label(re.compile(f"^{where}")) if isinstance(where, str) else where
         if self.mouse:
             field.click()
         else:
@@ -72,9 +73,9 @@ class Hand:
             field.focus()
             self.page.keyboard.type(option)
 
-    def clear(self, label: str) -> None:
+    def clear(self, where: str | Locator) -> None:
         """Empty a field."""
-        self.write(label, "")
+        self.write(where, "")
         self.page.keyboard.press("ControlOrMeta+a")
         self.page.keyboard.press("Delete")
 
