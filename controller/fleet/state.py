@@ -56,6 +56,7 @@ class Fleet:
         self._stale: set[tuple[str, int]] = set()
         self._channels: tuple[ChannelView, ...] = ()
         self._by_card: dict[str, set[tuple[str, int]]] = {}
+        self._calls_from: dict[str, tuple[str, int] | None] = {}
         self._addresses: dict[tuple[str, int], str] = {}
         self._day = date.min
         self._box_views: dict[str, BoxView] = {}
@@ -85,7 +86,7 @@ class Fleet:
         replaced = before is not None and before is not state.current
         if before is None or replaced or was_up != now_up:
             self._forget_views(status.box)
-        self._note_addresses()
+        self._note_address(state)
         if before is not None and replaced:
             self._tell(BoxChange("replaced", status.box, before.boot))
         if was_up != now_up or before is None:
@@ -284,14 +285,14 @@ class Fleet:
         self._stale.update(key for key in self._views if key[0] == box)
         self._stale.update((box, channel) for channel in state.channels)
 
-    def _note_addresses(self) -> None:
-        self._addresses = {
-            address: box
-            for box, state in self._boxes.items()
-            if state.current is not None
-            and state.current.online
-            and (address := _address(state.current.status.sip))
-        }
+    def _note_address(self, state: BoxState) -> None:
+        """Keep where a box calls from. The table is made anew only when that has changed: a large fleet says much."""
+        run = state.current
+        address = _address(run.status.sip) if run is not None and run.online else None
+        if address == self._calls_from.get(state.box):
+            return
+        self._calls_from[state.box] = address
+        self._addresses = {address: box for box, address in self._calls_from.items() if address is not None}
 
     def _judge_twin(self, state: BoxState) -> None:
         twin = state.twin(self._clock.monotonic())
