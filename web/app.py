@@ -279,7 +279,7 @@ def _check_right() -> AnyResponse | None:
 def _sign_in_first() -> AnyResponse:
     if is_api():
         return problem(401, "Sign in first", "Send a session cookie or Authorization: Bearer TOKEN.")
-    if request.endpoint == "rack.stream":
+    if request.endpoint == "rack.stream" and g.cookie:
         # A page of somebody who came back after the session had ended: it leads to the door, and back.
         return Response("event: signed-out\ndata: now\n\n", mimetype="text/event-stream")
     if "HX-Request" in request.headers:

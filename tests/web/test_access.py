@@ -113,7 +113,7 @@ def test_every_page_asks_for_sign_in_and_comes_back(demo: Stand) -> None:
     """A page with subscriber numbers would open for anybody."""
     demo.signed_in()
     stranger = demo.browser()
-    closed = ("/", "/rack", "/rack/vienna-01/3", "/calls", "/records", "/records.csv", "/records/x", "/alarms", "/search")
+    closed = ("/", "/rack", "/rack/vienna-01/3", "/calls", "/records", "/records.csv", "/records/x", "/alarms", "/stream", "/search")
     for path in closed:
         answer = stranger.get(path)
         assert answer.status_code == 302, path

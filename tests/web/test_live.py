@@ -16,6 +16,7 @@ from web_helpers import NOW, Hands, Stand, take, wait_until
 
 from simrack.controller.models import Names
 from simrack.web import cells
+from simrack.web.accounts import Who
 from simrack.web.feed import Feed, Item
 from simrack.web.rack import EVENTS_KEPT, RackModel
 from simrack.wire import topics
@@ -426,10 +427,12 @@ def test_a_short_stream_ends_by_itself_with_what_there_was(demo: Stand) -> None:
 
 
 @pytest.mark.stack
-def test_a_stream_of_somebody_who_is_not_signed_in_leads_to_the_door(demo: Stand) -> None:
+def test_a_stream_of_a_session_that_is_over_leads_to_the_door(demo: Stand) -> None:
     """A laptop that slept longer than its session would say "reconnecting" for ever."""
-    demo.signed_in()
-    answer = demo.browser().client.get("/stream?topic=rack", buffered=True)
+    browser, sessions = demo.signed_in(), demo.room.accounts.sessions
+    for row in sessions.listed():
+        sessions.revoke(Who("cli:test"), row.public)
+    answer = browser.client.get("/stream?topic=rack", buffered=True)
     assert answer.text == "event: signed-out\ndata: now\n\n"
 
 
