@@ -8,6 +8,7 @@ from simrack.web.errors import BadForm
 from simrack.web.needs import needs
 from simrack.web.phone import NotPlaced, PhoneCall
 from simrack.web.services import configuration, test_calls
+from simrack.web.services.live import visible
 from simrack.web.services.test_calls import Wish
 
 pages = Blueprint("test_call", __name__)
@@ -15,6 +16,8 @@ pages = Blueprint("test_call", __name__)
 #: Keys of a telephone (RFC 4733); more at a time than anybody presses.
 KEYS, MOST_KEYS = frozenset("0123456789*#"), 20
 SHOWN = 10
+#: Offered while somebody types; any other can be written.
+MOST_BOXES = 200
 
 
 @pages.app_context_processor
@@ -45,7 +48,7 @@ def page() -> str:
         "test_call.html", callers=test_calls.callers(table), missing=test_calls.missing(table), voices=test_calls.VOICES,
         limits=test_calls.limits(), number=request.args.get("number", "")[:100], sender=request.args.get("sender", ""),
         running=next((call for call in mine if not call.is_over), None), calls=[call for call in mine if call.is_over][:SHOWN],
-        states=test_calls.STATES, configured=bool(table.version),
+        states=test_calls.STATES, over=request.args.get("over", "")[:100], boxes=sorted(visible().boxes)[:MOST_BOXES], configured=bool(table.version),
     )  # fmt: skip
 
 
@@ -53,15 +56,19 @@ def page() -> str:
 @needs("calls.test")
 def way() -> str:
     """Which way the call would go, before anybody places it."""
-    error, number = "", ""
+    error, number, over = "", "", ""
     try:
         number = test_calls.read_number(request.args.get("number", ""))
     except BadForm as wrong:
         error = str(wrong) if request.args.get("number", "").strip() else ""
+    try:
+        over = test_calls.read_over(request.args.get("over", ""))
+    except BadForm as wrong:
+        error = error or str(wrong)
     caller = next((one for one in test_calls.callers(configuration.table()) if one.name == request.args.get("sender", "")), None)
     if error or not number or caller is None:
         return render_template("test_call_way.html", told=None, error=error, names=names(), caller=caller)
-    told, failed = test_calls.way_of(number, caller)
+    told, failed = test_calls.way_of(number, caller, over)
     return render_template("test_call_way.html", told=told, error="", failed=failed, names=names(), caller=caller)
 
 
@@ -71,8 +78,8 @@ def place() -> Response:
     """Take the browser's offer, answer it, dial once the browser hears."""
     given = request.get_json(silent=True)
     body = given if isinstance(given, dict) else {}
-    number, sender, voice, offer = (str(body.get(name) or "") for name in ("number", "sender", "voice", "sdp"))
-    wish = Wish(number, sender, voice, offer=offer)
+    number, sender, voice, offer, over = (str(body.get(name) or "") for name in ("number", "sender", "voice", "sdp", "over"))
+    wish = Wish(number, sender, voice, offer=offer, over=over)
     if not wish.offer:
         return answer(400, error="Your browser sent no offer.")
     try:

@@ -83,6 +83,7 @@ class Order:
     secret: str = field(default="", repr=False)
     seconds: int = 60  # of the whole call, after the answer
     tone_hz: float = 0.0  # 0: the browser's voice, or silence
+    over: str = ""  # what it is to go over, as the controller reads it (docs/routing.md)
 
 
 @dataclass(eq=False, slots=True)
@@ -362,6 +363,7 @@ class Phone:
     def _dial(self, call: PhoneCall, stack: SipStack, port: Tap, headers: Mapping[str, str]) -> OutgoingLeg:
         order = call.order
         offer = sdp.offer(CODECS, port.address, 1)
+        headers = {**headers, **({"X-Test-Over": order.over} if order.over else {})}
         leg = stack.dial(
             Dial(order.controller, order.number, order.calling, offer, headers, no_response_s=NO_RESPONSE_S, ring_s=RING_S)
         )

@@ -59,13 +59,14 @@ def page(own: Rack) -> Iterator[Page]:
         browser.close()
 
 
-def call(page: Page, number: str, voice: str, sender: str = "Built-in caller") -> None:
+def call(page: Page, number: str, voice: str, sender: str = "Built-in caller", over: str = "lab-01") -> None:
     """By clicking: the page says what the call touches, then it is placed."""
     page.get_by_role("navigation", name="Main").get_by_role("link", name="Test call").click()
     page.get_by_label("Number").fill(number)
     page.get_by_label("As sender").select_option(label=sender)
+    page.get_by_label("Over", exact=True).fill(over)
     page.get_by_label(voice).check()
-    expect(page.locator("#way")).to_contain_text("Takes lab-01 /")
+    expect(page.locator("#way")).to_contain_text(f"Takes {over}")
     page.get_by_role("button", name="Call", exact=True).click()
 
 
@@ -81,7 +82,7 @@ def heard_by_network(rack: Rack, number: str) -> dict[str, Any]:
 def test_voice_goes_both_ways_and_the_record_is_marked(own: Rack, page: Page) -> None:
     """Nobody could try the rack without a telephone; or a test call would pass for a customer's."""
     number = own.number("answer", tone_hz=TO_BROWSER_HZ, answer_after_s=0.5)
-    call(page, number, "a tone of 1000 Hz")
+    call(page, number, "a tone of 1000 Hz", over="lab-01 / 2")
     expect(page.locator(".run li[data-state='answered']")).to_have_class("now")
     hears(page, TO_BROWSER_HZ)
     until(lambda: own.ledger(number)[0]["heard"]["from_mobile_hz"], "the network hears the tone", 60)
@@ -92,7 +93,7 @@ def test_voice_goes_both_ways_and_the_record_is_marked(own: Rack, page: Page) ->
     expect(page.locator("p.under")).to_contain_text("answered")
     expect(page.locator("p.under")).to_contain_text("TEST")
     record = own.records(number)[0]
-    assert (record.sender, record.outcome, record.cause) == ("lab-caller", "answered", 16)
+    assert (record.sender, record.outcome, record.cause, record.channel) == ("lab-caller", "answered", 16, 2)
     page.goto(f"{own.state['web']}/records?text={number.removeprefix('+')}")
     expect(page.get_by_role("row").filter(has_text="answered")).to_contain_text("TEST")
 

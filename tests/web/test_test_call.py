@@ -11,6 +11,7 @@ from web_helpers import Browser, Stand, stand, text_of, wait_until
 
 from simrack.controller.config.models import Sender
 from simrack.controller.models import Explanation, OrderedCandidate, Refusal
+from simrack.controller.routing.decision import read_over as routing_reads
 from simrack.controller.routing.table import RoutingTable
 from simrack.controller.store import tables as t
 from simrack.web.accounts import Who
@@ -120,6 +121,23 @@ def test_nonsense_is_no_number(typed: str) -> None:
         test_calls.read_number(typed)
 
 
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [("", ""), ("lab-01", "box=lab-01"), (" lab-01 / 3 ", "box=lab-01; channel=3"), ("8988210020700004410", "iccid=8988210020700004410")],
+)  # fmt: skip
+def test_what_a_call_goes_over_is_written_as_pages_write_it(typed: str, meant: str) -> None:
+    """One channel or one card could not be tried."""
+    assert test_calls.read_over(typed) == meant
+    assert str(routing_reads(meant) or "") == meant, "the controller reads the same"
+
+
+@pytest.mark.parametrize("typed", ["a;b", "lab-01 / x", "<b>", "1\r\nX: y", "x" * 4000])
+def test_nonsense_is_no_place(typed: str) -> None:
+    """Bad input: it would become a header of its own."""
+    with pytest.raises(BadForm):
+        test_calls.read_over(typed)
+
+
 # --- before it is placed ----------------------------------------------------------------------------------------
 
 
@@ -130,6 +148,9 @@ def test_the_page_says_what_a_call_would_touch(demo: Stand, table: RoutingTable,
     words = text_of(browser.get(f"/test-call/way?sender={name}&number=%2B882101+22").text)
     assert "Takes vienna-01 / 3" in words
     assert asked[0]["called"] == "+88210122"
+    browser.get(f"/test-call/way?sender={name}&number=%2B1&over=vienna-01")
+    assert asked[1]["over"] == "box=vienna-01"
+    assert "A box, a channel" in text_of(browser.get(f"/test-call/way?sender={name}&number=%2B1&over=a;b").text)
     refusal = Refusal(reason="no-pattern", sip=404, cause=1, text="No pattern fits.")
     explains(demo, monkeypatch, Explanation(config_version=41, sender=name, called_received="+1", refusal=refusal))
     assert "It would be refused: No pattern fits." in text_of(browser.get(f"/test-call/way?sender={name}&number=%2B1").text)
@@ -200,10 +221,11 @@ def test_a_call_over_the_api_is_placed_followed_and_written_down(
             return {"status": answer.status_code, **answer.get_json()}
 
         assert ask(number="x", sender=name)["status"] == 422
-        placed = ask(number="+88210 1", sender=name, seconds=5)
+        placed = ask(number="+88210 1", sender=name, seconds=5, over="vienna-01 / 3")
         wait_until(lambda: ask(f"/{placed['id']}")["state"] == "over", 30)
         invite = far.invites[0]
         assert invite.start.split()[1].startswith("sip:+882101@")
+        assert invite.one("x-test-over") == "box=vienna-01; channel=3"
         told = ask(f"/{placed['id']}")
         assert (told["sip_status"], told["cause"], told["call"], told["talk_ms"]) == (486, 17, "", 0)
         assert [call["id"] for call in ask()["calls"]] == [placed["id"]]

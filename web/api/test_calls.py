@@ -29,6 +29,7 @@ class TestCallIn(BaseModel):
     number: str = Field(min_length=1, max_length=100)
     sender: str = Field(min_length=1, max_length=100, description="a sender whose use is test")
     voice: Literal["tone", "silence"] = "tone"
+    over: str = Field("", max_length=100, description="a box, BOX / CHANNEL, or an ICCID; empty: as routing chooses")
     seconds: int = Field(USUAL_S, ge=1, le=3600, description="of talk; the installation's limit holds as well")
 
 
@@ -78,7 +79,7 @@ def listed() -> Response:
 @needs("calls.test")
 def place(body: TestCallIn) -> Response:
     try:
-        call, _ = test_calls.place(Wish(body.number, body.sender, body.voice, body.seconds))
+        call, _ = test_calls.place(Wish(body.number, body.sender, body.voice, body.seconds, over=body.over))
     except BadForm as wrong:
         return wrong_field(wrong)
     except NotPlaced as why:
