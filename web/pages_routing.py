@@ -135,7 +135,9 @@ def _outcome(outcome: str) -> str:
 def add_test() -> AnyResponse:
     values = {name: request.form.get(name, "").strip() for name in ("name", "sender", "called", "calling", "expected")}
     try:
-        route_tests.add(**values, table=configuration.table())
+        route_tests.add(
+            values["name"], values["sender"], values["called"], values["calling"], values["expected"], configuration.table()
+        )
     except BadForm as error:
         return make_response(_tests(values, {error.field: str(error)}), 422)
     return redirect("/routing/tests", 303)

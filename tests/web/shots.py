@@ -46,7 +46,7 @@ PAGES = {
 }  # fmt: skip
 PAGES |= {
     "conf-sims": "/sims", "conf-sims-none": "/sims?text=nothing-like-this", "conf-sim": f"/sims/card?name={demo_data.A_CARD}",
-    "conf-plans": "/plans", "conf-plan": "/plans/plan?name=nova", "conf-senders": "/senders",
+    "conf-sims-import": "/sims/import", "conf-plans": "/plans", "conf-plan": "/plans/plan?name=nova", "conf-senders": "/senders",
     "conf-sender": "/senders/sender?name=alpine", "conf-sender-new": "/senders/sender", "conf-agreements": "/agreements",
     "conf-agreement": "/agreements/agreement?name=lab", "conf-sites": "/sites", "conf-installation": "/installation",
     "conf-routing": "/routing", "conf-pattern": "/routing/pattern?name=Test+mobile,+weekday", "conf-explain": "/routing/explain",

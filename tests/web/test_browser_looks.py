@@ -75,7 +75,7 @@ AREAS = {
     "records, further": ("/records?text=1234567", "/records?text=999&cause=900", *(f"/records/{HARD_CALLS[name]}" for name in ("six-failed", "refused"))),
     "calls, further": ("/calls?group=sender", "/calls/hang-up?group=sender&value=alpine", "/calls?group=sender&text=nothing", f"/calls/{A_CALL}/listen"),
     "gateways, further": ("/gateways/vienna-02", "/gateways/vienna-02/restart-box"),
-    "SIMs, further": (f"/sims/card?name={A_CARD}", "/plans", "/plans/plan?name=nova"),
+    "SIMs, further": (f"/sims/card?name={A_CARD}", "/plans", "/plans/plan?name=nova", "/sims/import"),
     "senders, further": ("/senders/sender?name=alpine", "/senders/sender", "/agreements/agreement?name=lab", "/sites", "/installation"),
     "routing, further": ("/routing/explain", "/routing/tests", "/routing/drafts", "/routing/limits", "/routing/pattern?name=Test+mobile,+weekday"),
     "statistics, further": ("/statistics?by=hour&period=7d", "/statistics?by=moon&since=never"),

@@ -42,7 +42,7 @@ def messages(path: CallPath) -> Response:
     return as_json(MessagesOut(call=path.call, messages=list(shown.lines), left_out=shown.left_out))
 
 
-@api.get("/records/<call>/messages.pcap", responses={"404": None}, summary="A call's SIP messages as a capture file")
+@api.get("/records/<call>/messages.pcap", responses={"200": {"description": "OK", "content": {PCAP: {"schema": {"type": "string", "format": "binary"}}}}, "404": None}, summary="A call's SIP messages as a capture file")
 @needs("records.trace")
 def messages_pcap(path: CallPath) -> Response:
     return Response(capture(path.call), mimetype=PCAP)
