@@ -22,12 +22,12 @@ from simrack.web import entry as work
 from simrack.web import forms
 from simrack.web.app import mask, me, room
 from simrack.web.entry import Asked, Review, inventory
-from simrack.web.facts import facts_of
+from simrack.web.facts import Fact, facts_of
 from simrack.web.listing import Listing, ask, csv_lines, listed
 from simrack.web.needs import needs
 from simrack.web.sections import SECTIONS, Section
 from simrack.web.services import configuration, drafts, test_calls
-from simrack.web.services.inventory import PATHS, href, unfinished
+from simrack.web.services.inventory import PATHS, Inventory, href, unfinished
 from simrack.web.text import number_text
 from simrack.wire.rights import actor_name
 
@@ -167,10 +167,18 @@ def _page(
     return render_template(
         "entry.html", section=section, name=name, title=_title(section, name, stored), values=values, wrong=wrong, base=base,
         parts=_parts(section), choices=of.choices(), paths=PATHS, may_change=me().may(section.change), review=shown, failed=failed,
-        history=work.history(section.kind, name) if name else (), facts=facts_of(of, section.kind, name) if name else (),
+        history=work.history(section.kind, name) if name else (), facts=_facts(of, section, name) if name else (),
         drafts=drafts.open_ones(), secret_kept=bool(stored is not None and stored.body.get("digest")), done=_done(),
         countries=COUNTRIES, zones=sorted(available_timezones()) if section.kind == "site" else (), version=configuration.table().version,
     )  # fmt: skip
+
+
+def _facts(of: Inventory, section: Section, name: str) -> tuple[Fact, ...]:
+    """What the rack knows of it; a SIM can be tried by whoever may place test calls."""
+    known = facts_of(of, section.kind, name)
+    if section.kind != "sim" or name not in of.cards or not me().may("calls.test"):
+        return known
+    return (*known, ("Try it", "Test call", f"/test-call?{urlencode({'iccid': name})}", ""))
 
 
 def _title(section: Section, name: str, stored: Stored | None) -> str:

@@ -80,13 +80,13 @@ class ConfigDesk:
 
     async def _check(self, args: Args, actor: str) -> dict[str, Any]:
         """What changes would do to the configuration and to calls; writes nothing."""
-        changes = changes_of(args)
+        changes = await asyncio.to_thread(changes_of, args)
         who = await self._on.find(actor)
         await self._may(who, changes, looking=True)
         table = self._on.current()
         judged = await self._judged(changes, table)
         told = await self._impact(table, judged.table) if judged.ok and judged.resolved.after else None
-        return {**_answer(judged), "ok": judged.ok, "impact": told.model_dump(mode="json") if told else None}
+        return {**await asyncio.to_thread(_answer, judged), "ok": judged.ok, "impact": told.model_dump(mode="json") if told else None}
 
     async def _impact(self, before: RoutingTable, after: RoutingTable) -> Impact:
         now = self._on.clock.utc()
@@ -99,20 +99,22 @@ class ConfigDesk:
 
     async def _apply_entries(self, args: Args, actor: str) -> dict[str, Any]:
         """Changes of entries, each with the right that its kind needs."""
-        changes = changes_of(args)
+        changes = await asyncio.to_thread(changes_of, args)
         await self._may(await self._on.find(actor), changes)
         return await self._apply(changes, actor, note_of(args))
 
     async def _apply_all(self, args: Args, actor: str) -> dict[str, Any]:
         """Changes that come from files; the command's right covers every kind."""
-        return await self._apply(changes_of(args), actor, note_of(args))
+        return await self._apply(await asyncio.to_thread(changes_of, args), actor, note_of(args))
 
     async def _apply(self, changes: Sequence[Change], actor: str, note: str) -> dict[str, Any]:
         async with self.lock:
             judged, version = await self.put(changes, actor, note)
+        # Fifty thousand SIMs of one file are seconds of work, in which calls go on.
+        answer = await asyncio.to_thread(_answer, judged)
         if version is None:
-            raise CommandRefused(_why(judged), _answer(judged))
-        return {"version": version, "changed": bool(judged.differences), **_answer(judged)}
+            raise CommandRefused(_why(judged), answer)
+        return {"version": version, "changed": bool(judged.differences), **answer}
 
     async def put(self, changes: Sequence[Change], actor: str, note: str) -> tuple[Judged, int | None]:
         """Put changes in force, under the lock; the version, or None when they can't be.
@@ -155,9 +157,13 @@ class ConfigDesk:
         resolved = judged.resolved
         if table is EMPTY:
             return await self._on.store.import_config("", "", actor, first_rows(resolved))
-        told = CHANGES.dump_json(history_of(resolved)).decode()
-        edits = {CONFIG_TABLES[kind]: listed for kind, listed in edits_of(resolved).items()}
-        return await self._on.store.change_config(NewVersion(table.version, actor, note, told, edits))
+
+        def work() -> NewVersion:
+            told = CHANGES.dump_json(history_of(resolved)).decode()
+            edits = {CONFIG_TABLES[kind]: listed for kind, listed in edits_of(resolved).items()}
+            return NewVersion(table.version, actor, note, told, edits)
+
+        return await self._on.store.change_config(await asyncio.to_thread(work))
 
     async def _activate(self, args: Args, actor: str) -> dict[str, Any]:
         """Put an earlier version in force again, if `seen` is the one that it replaces."""

@@ -5,9 +5,10 @@ goes through this process. Entries that change are left out of the copy and put 
 them moves up or down.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import pairwise
 from typing import Any
 
 from sqlalchemy import Table, delete, func, insert, literal, select, update
@@ -53,6 +54,7 @@ class Copy:
 
 
 Piece = Copy | Sequence[Row]
+Part = Copy | list[Row]
 
 
 def new_version(connection: Connection, new: NewVersion, now: datetime) -> int:
@@ -104,18 +106,62 @@ def pieces(edits: Sequence[Edit], at: Mapping[str, tuple[int, int]], end: int) -
         yield Copy(start, end, shift)
 
 
-def batches(piece: Copy, most: int) -> Iterator[Copy]:
-    """A range in portions."""
-    for start in range(piece.start, piece.stop, most):
-        yield Copy(start, min(start + most, piece.stop), piece.shift)
+def portions(found: Iterable[Piece], most: int) -> Iterator[list[Part]]:
+    """Pieces in portions of up to `most` rows, one for each transaction; rows that follow each other become one part."""
+    portion: list[Part] = []
+    room = most
+    for piece in found:
+        for part in _parts(piece, most):
+            size = part.stop - part.start if isinstance(part, Copy) else len(part)
+            if size > room:
+                yield portion
+                portion, room = [], most
+            room -= size
+            last = portion[-1] if portion else None
+            if isinstance(part, list) and isinstance(last, list):
+                last.extend(part)
+            else:
+                portion.append(part)
+    if portion:
+        yield portion
 
 
-def copy_rows(connection: Connection, table: Table, parent: int, version: int, part: Copy) -> None:
-    """Copy one portion inside the database."""
+def _parts(piece: Piece, most: int) -> Iterator[Part]:
+    if isinstance(piece, Copy):
+        for start in range(piece.start, piece.stop, most):
+            yield Copy(start, min(start + most, piece.stop), piece.shift)
+    else:
+        for start in range(0, len(piece), most):
+            yield list(piece[start : start + most])
+
+
+def write_portion(connection: Connection, table: Table, parent: int, version: int, portion: Iterable[Part]) -> None:
+    """Copy ranges and put rows in; one statement for all ranges that move alike, one for all rows."""
+    ranges: dict[int, list[Copy]] = {}
+    rows: list[Row] = []
+    for part in portion:
+        if isinstance(part, Copy):
+            ranges.setdefault(part.shift, []).append(part)
+        else:
+            rows.extend(part)
+    for shift, parts in ranges.items():
+        holes = [place for left, right in pairwise(parts) for place in range(left.stop, right.start)]
+        whole = Copy(parts[0].start, parts[-1].stop, shift)
+        copy_rows(connection, table, parent, version, whole, holes)
+    if rows:
+        jobs.config_rows(connection, table, [{**row, "version": version} for row in rows])
+
+
+def copy_rows(
+    connection: Connection, table: Table, parent: int, version: int, part: Copy, holes: Sequence[int] = ()
+) -> None:
+    """Copy one range inside the database, but for the positions in `holes`."""
     kept = [column for column in table.c if column.name not in ("version", "position")]
     rows = select(literal(version), table.c.position + part.shift, *kept).where(
         table.c.version == parent, table.c.position >= part.start, table.c.position < part.stop
     )
+    if holes:
+        rows = rows.where(table.c.position.not_in(holes))
     connection.execute(insert(table).from_select(["version", "position", *(column.name for column in kept)], rows))
 
 

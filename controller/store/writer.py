@@ -170,11 +170,9 @@ class Writer:
         now = self._clock.utc()
         version = await self.group.do(lambda connection: configs.new_version(connection, new, now))
         for table in CONFIG_TABLES.values():
-            for piece in await self._pieces(table, new):
-                if isinstance(piece, configs.Copy):
-                    await self._copy(table, new.parent, version, piece)
-                else:
-                    await self._put_rows(table, version, piece)
+            for portion in configs.portions(await self._pieces(table, new), configs.COPY_BATCH):
+                write = partial(configs.write_portion, table=table, parent=new.parent, version=version, portion=portion)
+                await self.group.do(write)
         await self.group.do(lambda connection: configs.activate_after(connection, version, new.parent, now))
         return version
 
@@ -187,12 +185,6 @@ class Writer:
             return list(configs.pieces(edits, at, configs.extent(connection, table, new.parent)))
 
         return await self.group.do(work)
-
-    async def _copy(self, table: Table, parent: int, version: int, piece: configs.Copy) -> None:
-        for part in configs.batches(piece, configs.COPY_BATCH):
-            await self.group.do(
-                partial(configs.copy_rows, table=table, parent=parent, version=version, part=part)
-            )
 
     async def _put_rows(self, table: Table, version: int, rows: Sequence[Mapping[str, Any]]) -> None:
         for start in range(0, len(rows), IMPORT_BATCH):

@@ -1,6 +1,7 @@
 """Versions made from each other: whole, in order, conflict-free, and never half in force."""
 
 import asyncio
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from simrack.controller.config.impact import Sample
 from simrack.controller.config.rows import EMPTY
 from simrack.controller.routing.table import RoutingTable
 from simrack.controller.store import configs
-from simrack.controller.store.configs import Copy, Edit, pieces
+from simrack.controller.store.configs import Copy, Edit, pieces, portions
 from simrack.controller.store.errors import StoreRefused
 from simrack.controller.store.writer import Writer
 from simrack.wire.errors import UserError
@@ -72,10 +73,12 @@ def tables(draw: st.DrawFn) -> tuple[list[int], list[tuple[int | None, int]]]:
     return sizes, edits
 
 
-@given(tables())
+@given(tables(), st.integers(1, 7))
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_copied_and_changed_rows_keep_the_order_without_gaps(table: tuple[list[int], list[tuple[int | None, int]]]) -> None:
-    """Positions of a new version: every row once, entries in their places, new ones behind."""
+def test_copied_and_changed_rows_keep_the_order_without_gaps(
+    table: tuple[list[int], list[tuple[int | None, int]]], most: int
+) -> None:
+    """Positions of a new version: every row once, entries in their places, new ones behind; no transaction is long."""
     sizes, wanted = table
     at, start = {}, 0
     for which, size in enumerate(sizes):
@@ -84,7 +87,13 @@ def test_copied_and_changed_rows_keep_the_order_without_gaps(table: tuple[list[i
     old = [str(which) for which, size in enumerate(sizes) for _ in range(size)]
     edits = [Edit(None if which is None else str(which), [{"name": f"new{which}"}] * rows) for which, rows in wanted]
     made: dict[int, str] = {}
-    for piece in pieces(edits, at, len(old)):
+    written = list(portions(pieces(edits, at, len(old)), most))
+    for portion in written:
+        rows_in = sum(part.stop - part.start if isinstance(part, Copy) else len(part) for part in portion)
+        assert 0 < rows_in <= most
+        kinds = [isinstance(part, list) for part in portion]
+        assert (True, True) not in set(pairwise(kinds)), "rows that follow each other go in with one statement"
+    for piece in (part for portion in written for part in portion):
         rows = (
             {position + piece.shift: old[position] for position in range(piece.start, piece.stop)}
             if isinstance(piece, Copy)

@@ -64,7 +64,10 @@ def call(page: Page, number: str, voice: str, sender: str = "Built-in caller", o
     page.get_by_role("navigation", name="Main").get_by_role("link", name="Test call").click()
     page.get_by_label("Number").fill(number)
     page.get_by_label("As sender").select_option(label=sender)
-    page.get_by_label("Over", exact=True).fill(over)
+    box, _, channel = over.partition(" / ")
+    page.get_by_role("combobox", name="Over", exact=True).select_option(box)
+    if channel:
+        page.get_by_role("combobox", name="Channel or SIM").select_option(f"channel={channel}")
     page.get_by_label(voice).check()
     expect(page.locator("#way")).to_contain_text(f"Takes {over}")
     page.get_by_role("button", name="Call", exact=True).click()

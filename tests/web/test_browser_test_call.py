@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from web_browser import Served, behind_port
+from web_demo import messages
 from web_far_end import FarEnd, far_end
 from web_helpers import Stand, stand, wait_until
 
@@ -47,6 +48,7 @@ def speaking() -> Iterator[Browser]:
 def calling(demo: Stand, far: FarEnd, browser: Browser, monkeypatch: pytest.MonkeyPatch, *permissions: str) -> Iterator[tuple[Served, Page]]:
     """The page of test calls of a control room that calls this far end."""
     on = stand(demo.room.settings.database, controller_sip=far.address)
+    on.feed(*messages(on.clock.utc()))
     told = CommandReply(id="1", ok=True, result={"explanation": EXPLAINED.model_dump(mode="json")})
     monkeypatch.setattr(on.room.live, "command", lambda *_args, **_more: told)
     context = browser.new_context(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
@@ -127,3 +129,22 @@ def test_a_refusal_is_shown_with_its_cause_and_a_mistake_beside_its_field(
         page.get_by_role("button", name="Call", exact=True).click()
         expect(page.locator("#e-number")).to_contain_text("Digits, perhaps + in front")
         expect(page.get_by_label("Number")).to_be_focused()
+
+
+def test_a_channel_is_chosen_by_keyboard_and_called_over(demo: Stand, speaking: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The choice would need a mouse, or be shown and not heeded."""
+    with far_end(404, reason='Reason: Q.850;cause=1;text="No such number"') as far, calling(demo, far, speaking, monkeypatch) as (_, page):
+        page.get_by_label("silence").check()
+        part = page.get_by_role("combobox", name="Channel or SIM")
+        expect(part).to_be_disabled()
+        page.get_by_role("combobox", name="Over", exact=True).focus()
+        page.keyboard.type("vienna-01")
+        page.keyboard.press("Enter")
+        expect(part).to_be_enabled()
+        with page.expect_request(lambda request: "/test-call/way" in request.url and "part=channel%3D3" in request.url):
+            part.focus()
+            page.keyboard.type("vienna-01 / 3")
+            page.keyboard.press("Enter")
+        page.get_by_role("button", name="Call", exact=True).press("Enter")
+        expect(page.locator("#result")).to_contain_text("Cause 1, ")
+        assert far.invites[0].one("x-test-over") == "box=vienna-01; channel=3"

@@ -1,11 +1,12 @@
 """Test calls: what stands in the way, what is refused, what is written down, and the mark on their calls."""
 
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from production_parts import as_owner
 from sqlalchemy import create_engine, select, update
-from web_demo import TELLING_CALL
+from web_demo import A_CARD, TELLING_CALL, messages
 from web_far_end import far_end
 from web_helpers import Browser, Stand, stand, text_of, wait_until
 
@@ -14,7 +15,7 @@ from simrack.controller.models import Explanation, OrderedCandidate, Refusal
 from simrack.controller.routing.decision import read_over as routing_reads
 from simrack.controller.routing.table import RoutingTable
 from simrack.controller.store import tables as t
-from simrack.web.accounts import Who
+from simrack.web.accounts import PersonForm, Who
 from simrack.web.errors import BadForm
 from simrack.web.services import test_calls
 from simrack.wire.errors import CommandFailed
@@ -122,20 +123,90 @@ def test_nonsense_is_no_number(typed: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("typed", "meant"),
-    [("", ""), ("lab-01", "box=lab-01"), (" lab-01 / 3 ", "box=lab-01; channel=3"), ("8988210020700004410", "iccid=8988210020700004410")],
+    ("box", "part", "header"),
+    [
+        ("", "", ""), ("vienna-01", "", "box=vienna-01"), (" vienna-01 ", "channel=3", "box=vienna-01; channel=3"),
+        ("vienna-01", f"iccid={A_CARD}", f"iccid={A_CARD}"), ("", f"iccid={A_CARD[:4]} {A_CARD[4:]}", f"iccid={A_CARD}"),
+    ],
 )  # fmt: skip
-def test_what_a_call_goes_over_is_written_as_pages_write_it(typed: str, meant: str) -> None:
-    """One channel or one card could not be tried."""
-    assert test_calls.read_over(typed) == meant
-    assert str(routing_reads(meant) or "") == meant, "the controller reads the same"
+def test_what_is_chosen_is_what_the_controller_reads(box: str, part: str, header: str, demo: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One channel or one card could not be tried; or another one would be."""
+    browser, asked = demo.signed_in(), explains(demo, monkeypatch, routed())
+    sender = digest_sender(demo.room.desk.queries.config.table())
+    browser.get("/test-call/way?" + urlencode({"sender": sender, "number": "+1", "box": box, "part": part}))
+    assert asked[0].get("over", "") == header
+    assert str(routing_reads(header) or "") == header
 
 
-@pytest.mark.parametrize("typed", ["a;b", "lab-01 / x", "<b>", "1\r\nX: y", "x" * 4000])
-def test_nonsense_is_no_place(typed: str) -> None:
-    """Bad input: it would become a header of its own."""
-    with pytest.raises(BadForm):
-        test_calls.read_over(typed)
+@pytest.mark.parametrize(
+    ("box", "part", "words"),
+    [
+        ("nobodys", "", "There is no box nobodys."), ("x" * 4000, "", "There is no box xxx"), ("a;b", "", "There is no box a;b."),
+        ("<b>", "channel=3", "There is no box"), ("vienna-01\r\nX: y", "", "There is no box"), ("vienna-01", "channel=three", "such as 3"),
+        ("vienna-01", "channel=" + "9" * 4000, "such as 3"), ("vienna-01", "channel=999", "vienna-01 has no channel 999."),
+        ("", "channel=3", "A channel of which box?"), ("", "iccid=1", "no SIM with this ICCID"), ("", "trumpet=1", "Choose a channel or a SIM."),
+        ("vienna-01", "channel=", "Choose a channel or a SIM."),
+    ],
+)  # fmt: skip
+def test_nonsense_to_call_over_is_said_beside_its_field(
+    box: str, part: str, words: str, demo: Stand, table: RoutingTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bad input: it would become a header of its own, or a call over anything."""
+    asked = explains(demo, monkeypatch, routed())
+    browser = demo.signed_in()
+    body = {"number": "+882101", "sender": digest_sender(table), "voice": "tone", "sdp": "v=0", "box": box, "part": part}
+    told = send(browser, "/test-call", body)
+    assert (told["status"], told["field"]) == (200, "over")
+    assert words in str(told["error"])
+    page = browser.get("/test-call?" + urlencode({"box": box, "part": part}))
+    assert words.replace("<", "&lt;") in text_of(page.text.split('id="e-over"')[1][:200].split(">", 1)[1])
+    assert asked == []
+
+
+def test_a_box_its_channels_and_its_cards_are_offered_by_name(demo: Stand) -> None:
+    """Somebody would have to know names and ICCIDs by heart."""
+    browser = demo.signed_in()
+    page = browser.get("/test-call?box=vienna-01&channel=3").text
+    assert '<optgroup label="' in page
+    assert '<option value="vienna-01" selected>' in page
+    assert '<option value="channel=3" selected>vienna-01 / 3' in page
+    assert '<optgroup label="SIMs in it">' in page
+    assert f'<option value="iccid={A_CARD}" selected>SIM …{A_CARD[-4:]}' in browser.get(f"/test-call?iccid={A_CARD}").text
+    assert '<select name="part" aria-describedby="e-over" disabled>' in browser.get("/test-call").text
+
+
+def test_a_channel_and_a_card_lead_to_a_test_call_over_them_for_those_who_may(demo: Stand) -> None:
+    """A module that was mended would be tried by luck; or a button would lead to a page that says no."""
+    browser = demo.signed_in()
+    assert 'href="/test-call?box=vienna-01&amp;channel=3"' in browser.get("/rack/vienna-01/3").text
+    assert f'href="/test-call?iccid={A_CARD}"' in browser.get(f"/sims/card?name={A_CARD}").text
+    viewer = demo.browser()
+    first = demo.room.accounts.people.make(Who("cli:test"), "Vi", PersonForm("auditor"))
+    viewer.sign_in("Vi", first)
+    viewer.get("/account/password")
+    viewer.post("/account/password", old=first, new="five slow yellow tractors", again="five slow yellow tractors")
+    for path in ("/rack/vienna-01/3", f"/sims/card?name={A_CARD}"):
+        answer = viewer.get(path)
+        assert answer.status_code == 200
+        assert "/test-call" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ({"box": "vienna-01", "part": "channel=3"}, "Channel vienna-01 / 3 is not there now."),
+        ({"box": "vienna-01"}, "vienna-01 has no channel that could be called over now."),
+        ({"part": f"iccid={A_CARD}"}, f"SIM …{A_CARD[-4:]} is in no module now."),
+    ],
+)  # fmt: skip
+def test_what_is_not_there_is_said_in_peoples_words(
+    query: dict[str, str], words: str, demo: Stand, table: RoutingTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody would read `box=vienna-01; channel=3` and look for the mistake in the number."""
+    refusal = Refusal(reason="not-there", sip=404, cause=27, text="No channel is what this test call was to go over: x.")
+    explains(demo, monkeypatch, Explanation(config_version=41, sender="x", called_received="+1", refusal=refusal))
+    way = "/test-call/way?" + urlencode({"sender": digest_sender(table), "number": "+1", **query})
+    assert f"It would be refused: {words}" in text_of(demo.signed_in().get(way).text)
 
 
 # --- before it is placed ----------------------------------------------------------------------------------------
@@ -148,9 +219,8 @@ def test_the_page_says_what_a_call_would_touch(demo: Stand, table: RoutingTable,
     words = text_of(browser.get(f"/test-call/way?sender={name}&number=%2B882101+22").text)
     assert "Takes vienna-01 / 3" in words
     assert asked[0]["called"] == "+88210122"
-    browser.get(f"/test-call/way?sender={name}&number=%2B1&over=vienna-01")
-    assert asked[1]["over"] == "box=vienna-01"
-    assert "A box, a channel" in text_of(browser.get(f"/test-call/way?sender={name}&number=%2B1&over=a;b").text)
+    assert "over" not in asked[0]
+    assert "There is no box" in text_of(browser.get(f"/test-call/way?sender={name}&number=%2B1&box=a;b&part=").text)
     refusal = Refusal(reason="no-pattern", sip=404, cause=1, text="No pattern fits.")
     explains(demo, monkeypatch, Explanation(config_version=41, sender=name, called_received="+1", refusal=refusal))
     assert "It would be refused: No pattern fits." in text_of(browser.get(f"/test-call/way?sender={name}&number=%2B1").text)
@@ -211,6 +281,7 @@ def test_a_call_over_the_api_is_placed_followed_and_written_down(
     """A script could not test the rack; or nobody would know who called."""
     with far_end(486, reason='Reason: Q.850;cause=17;text="busy"') as far:
         on = stand(demo.room.settings.database, controller_sip=far.address)
+        on.feed(*messages(on.clock.utc()))
         explains(on, monkeypatch, routed())
         browser, name = on.signed_in(), digest_sender(table)
         client, bearer = on.app.test_client(), {"Authorization": f"Bearer {on.room.accounts.new_token('all')}"}
@@ -221,7 +292,14 @@ def test_a_call_over_the_api_is_placed_followed_and_written_down(
             return {"status": answer.status_code, **answer.get_json()}
 
         assert ask(number="x", sender=name)["status"] == 422
-        placed = ask(number="+88210 1", sender=name, seconds=5, over="vienna-01 / 3")
+        for wrong, at in (
+            ({"box": "nobodys"}, "over.box"), ({"box": "vienna-01", "channel": 999}, "over.channel"), ({"channel": 3}, "over.channel"),
+            ({"box": "vienna-01", "channel": "three"}, "over.channel"), ({"iccid": "1"}, "over.iccid"), ({"moon": 1}, "over.moon"),
+            ("vienna-01", "over"), ({"box": "x" * 4000}, "over.box"),
+        ):  # fmt: skip
+            told = ask(number="+88210 1", sender=name, over=wrong)
+            assert (told["status"], [error["field"] for error in told["errors"]]) == (422, [at])
+        placed = ask(number="+88210 1", sender=name, seconds=5, over={"box": "vienna-01", "channel": 3})
         wait_until(lambda: ask(f"/{placed['id']}")["state"] == "over", 30)
         invite = far.invites[0]
         assert invite.start.split()[1].startswith("sip:+882101@")

@@ -6,18 +6,29 @@ from typing import Literal
 from flask import Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from simrack.controller.routing.decision import Over
 from simrack.web.api.common import as_json, part, wrong_field
 from simrack.web.app import me, problem
 from simrack.web.errors import BadForm
 from simrack.web.needs import needs
 from simrack.web.phone import NotPlaced, PhoneCall
-from simrack.web.services import test_calls
+from simrack.web.services import over, test_calls
 from simrack.web.services.test_calls import Wish
 
 api = part("test_calls", "test calls")
 
 #: Without a browser nobody listens: enough to hear a tone both ways.
 USUAL_S = 10
+
+
+class OverIn(BaseModel):
+    """What a test call is to go over: a box, a channel of a box, a SIM; what is given must all fit."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    box: str = Field("", max_length=100)
+    channel: int | None = Field(None, ge=0, le=99999, description="a channel of `box`")
+    iccid: str = Field("", max_length=30)
 
 
 class TestCallIn(BaseModel):
@@ -29,7 +40,7 @@ class TestCallIn(BaseModel):
     number: str = Field(min_length=1, max_length=100)
     sender: str = Field(min_length=1, max_length=100, description="a sender whose use is test")
     voice: Literal["tone", "silence"] = "tone"
-    over: str = Field("", max_length=100, description="a box, BOX / CHANNEL, or an ICCID; empty: as routing chooses")
+    over: OverIn | None = Field(None, description="what the call is to go over; without it, as routing chooses")
     seconds: int = Field(USUAL_S, ge=1, le=3600, description="of talk; the installation's limit holds as well")
 
 
@@ -79,7 +90,7 @@ def listed() -> Response:
 @needs("calls.test")
 def place(body: TestCallIn) -> Response:
     try:
-        call, _ = test_calls.place(Wish(body.number, body.sender, body.voice, body.seconds, over=body.over))
+        call, _ = test_calls.place(Wish(body.number, body.sender, body.voice, body.seconds, over=_over(body.over)))
     except BadForm as wrong:
         return wrong_field(wrong)
     except NotPlaced as why:
@@ -102,6 +113,12 @@ def hang_up(path: TestCallPath) -> Response:
         return _nowhere()
     test_calls.phone().hang_up(call)
     return as_json(_out(call))
+
+
+def _over(given: OverIn | None) -> Over | None:
+    if given is None:
+        return None
+    return over.read(given.box, "" if given.channel is None else str(given.channel), given.iccid)
 
 
 def _nowhere() -> Response:

@@ -20,6 +20,7 @@ from simrack.controller.config.models import Sender
 from simrack.controller.config.networks import parse_range
 from simrack.controller.config.secrets import secret_text
 from simrack.controller.models import Explanation, Story
+from simrack.controller.routing.decision import Over
 from simrack.controller.routing.table import RoutingTable
 from simrack.controller.store.errors import StoreDown
 from simrack.sip.rtp import Address
@@ -46,8 +47,6 @@ STATES: Mapping[State, str] = {
 }  # fmt: skip
 _NUMBER = re.compile(r"\+?[0-9*]{1,32}")
 _VISUAL = re.compile(r"[ \u00a0\u202f().\-/]+")
-_PLACE = re.compile(r"([A-Za-z0-9][\w.-]{0,63})(?:\s*/\s*(\d{1,5}))?", re.ASCII)
-ICCID_DIGITS = range(18, 21)
 # The controller's clock and ours may differ; a Call-ID is one call's anyway, and this only keeps the search short.
 _EARLIER = timedelta(minutes=15)
 
@@ -205,22 +204,6 @@ def read_number(text: str) -> str:
     return number
 
 
-def read_over(text: str) -> str:
-    """What a call is to go over, in the controller's words: a box, `BOX / CHANNEL`, or a card's ICCID; "" for anything.
-
-    Raises `BadForm`.
-    """
-    text = text.strip()
-    if text.isascii() and text.isdecimal() and len(text) in ICCID_DIGITS:
-        return f"iccid={text}"
-    found = _PLACE.fullmatch(text)
-    if found is None:
-        if text:
-            raise BadForm("over", "A box, a channel such as lab-01 / 3, or a SIM's ICCID.")
-        return ""
-    return f"box={found[1]}; channel={found[2]}" if found[2] else f"box={found[1]}"
-
-
 @dataclass(frozen=True, slots=True)
 class Wish:
     """A call that somebody wants to place. `seconds` 0: as long as the installation allows."""
@@ -230,7 +213,7 @@ class Wish:
     voice: str = "silence"
     seconds: int = 0
     offer: str = ""
-    over: str = ""
+    over: Over | None = None  # None: as routing chooses
 
 
 def order_of(wish: Wish) -> Order:
@@ -257,14 +240,14 @@ def order_of(wish: Wish) -> Order:
     return Order(
         number, caller.name, caller.calling, to, caller.local, digest.user if digest else "",
         secret_text(digest) if digest else "", min(wish.seconds or left.seconds, left.seconds),
-        TONE_HZ if wish.voice == "tone" else 0.0, read_over(wish.over),
+        TONE_HZ if wish.voice == "tone" else 0.0, str(wish.over or ""),
     )  # fmt: skip
 
 
-def way_of(number: str, caller: Caller, over: str = "") -> tuple[Explanation | None, str]:
+def way_of(number: str, caller: Caller, over: Over | None = None) -> tuple[Explanation | None, str]:
     """Which way a call would go, from the controller; or why there is no telling."""
     try:
-        asked = {"sender": caller.name, "called": number, "calling": caller.calling, **({"over": over} if over else {})}
+        asked = {"sender": caller.name, "called": number, "calling": caller.calling, **({"over": str(over)} if over else {})}
         told_ = ask("explain", asked)
     except CommandFailed as error:
         return None, str(error)

@@ -70,7 +70,7 @@
   };
 
   const clear = () => {
-    ["number", "sender", "over"].forEach((field) => { by(`e-${field}`).textContent = ""; by(field).removeAttribute("aria-invalid"); });
+    ["number", "sender", "over"].filter(by).forEach((field) => { by(`e-${field}`).textContent = ""; by(field).removeAttribute("aria-invalid"); });
     by("result").textContent = "";
     rows.forEach((row) => { row.className = ""; row.lastElementChild.textContent = ""; });
   };
