@@ -1,6 +1,5 @@
 """The configuration as pages, the API and the command line read it: entries, lists, versions and their history."""
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -221,5 +220,5 @@ def _version(row: Row[Any], active: int | None) -> VersionRow:
     return VersionRow(
         version=row.version, created=row.created, actor=row.actor, source=row.source, note=row.note, parent=row.parent,
         activated=row.activated, in_force=row.version == active,
-        changes=CHANGES.validate_python(json.loads(row.changes)) if row.changes else (),
+        changes=CHANGES.validate_json(row.changes) if row.changes else (),
     )  # fmt: skip

@@ -12,7 +12,6 @@ import psycopg
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 from production_parts import (
-    OWNER,
     PASSWORDS,
     TEMPLATE,
     Mosquitto,
@@ -26,7 +25,7 @@ from sqlalchemy.engine import make_url
 
 from simrack.controller.store import server
 from simrack.controller.store.migrate import head, migrate
-from simrack.controller.store.rights import CONTROLLER, WEB
+from simrack.controller.store.rights import CONTROLLER, OWNER, WEB
 from simrack.wire.ports import SystemClock
 
 pytestmark = pytest.mark.stack

@@ -134,6 +134,6 @@ def test_every_setting_has_its_line_in_the_docs() -> None:
     from simrack.web.settings import WebSettings
 
     page = (Path(__file__).parents[2] / "docs/web.md").read_text()
-    words = {"mqtt": "mqtt.url", "metrics": "metrics.listen"}
+    words = {"mqtt": "mqtt.url", "metrics": "metrics.listen", "test_calls": "test_calls.…"}
     for name in WebSettings.model_fields:
         assert f"| `{words.get(name, name)}` |" in page, name
