@@ -1,19 +1,22 @@
 """The control room behind a port, for tests with a real browser."""
 
+import contextlib
 import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import Locator, Page, expect
 from waitress import wasyncore
 from waitress.server import create_server
 from web_helpers import Stand, wait_until
+from web_ops import TARGETS
 
 from simrack.wire import topics
-from simrack.wire.messages import Message
+from simrack.wire.messages import CommandReply, Message
 
 #: What the analysers of the page Listen say is loudest of each side, in Hz (its bins are 48000 / 2048 wide).
 LOUDEST = """() => document.getElementById('listen').analysers.map((analyser) => {
@@ -90,6 +93,42 @@ class Hand:
     def told(self, words: str) -> None:
         expect(self.page.get_by_role("status").filter(has_text=words)).to_be_visible(timeout=PATIENCE_MS)
 
+    def applied(self, button: str) -> None:
+        """A change is reviewed and put in force."""
+        self.button("Review the change")
+        self.button(button)
+        self.told("is in force")
+
+    def saved(self, link: str) -> bytes:
+        """What a link brings as a file."""
+        with self.page.expect_download() as coming:
+            self.act(self.page.get_by_role("link", name=re.compile(link)))
+        return Path(coming.value.path()).read_bytes()
+
+
+class Obedient:
+    """A controller that does as it is told, and what it was told."""
+
+    def __init__(self, stand: Stand) -> None:
+        self.heard: list[tuple[str, dict[str, Any]]] = []
+        stand.room.live.command = self._command  # type: ignore[method-assign]
+
+    def _command(
+        self, topic: str, action: str, args: dict[str, Any], *, actor: str, timeout_s: float = 5.0
+    ) -> CommandReply:
+        assert actor == "user:Ada"
+        if action != "notices":
+            self.heard.append((action, args))
+        result = {
+            "targets": TARGETS, "held": 0, "calls": 3, "mode": args.get("mode", ""), "messages": 9, "collector": "192.0.2.9:9060",
+            "ended": len(args.get("calls", ())),
+        }  # fmt: skip
+        return CommandReply(id="1", ok=True, result=result)
+
+    @property
+    def acts(self) -> list[str]:
+        return [action for action, _ in self.heard]
+
 
 @dataclass
 class Served:
@@ -136,6 +175,7 @@ def behind_port(stand: Stand, port: int = 0) -> Iterator[Served]:
     finally:
         stand.room.live.stop()
         # The browser keeps its idle connections, for which the server's loop would wait.
-        server.trigger.pull_trigger(lambda: wasyncore.close_all(sockets, ignore_all=True))
+        with contextlib.suppress(OSError):  # where it has none, the loop has ended already
+            server.trigger.pull_trigger(lambda: wasyncore.close_all(sockets, ignore_all=True))
         thread.join(5)
         server.task_dispatcher.shutdown()

@@ -139,7 +139,9 @@ async def test_calls_through_the_lab(state: State, channel: int) -> None:
         talk_ms = 1000 * (released.at - answered.at)
         book = [row for row in await asyncio.to_thread(calls, state) if row["calling_imsi"] == seat["imsi"]]
         assert [call["released_at"] is None for call in book] == [False] * 5
-        assert abs(book[-1]["talk_ms"] - talk_ms) < 100 + behind.ms
+        # A port that puts out an octet a turn tells of the answer when its line is through the emulator's busy loop.
+        late_ms = 300 if "drip" in QUIRKS[channel - 1] else 0
+        assert abs(book[-1]["talk_ms"] - talk_ms) < 100 + behind.ms + late_ms
         # Cancelled at once after the dial: nothing may stay in the network.
         dial = asyncio.create_task(driver.dial(state["numbers"]["answer"]))
         await asyncio.sleep(0)

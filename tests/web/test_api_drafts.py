@@ -11,6 +11,8 @@ from web_helpers import Stand
 from simrack.controller.config.kinds import digest_of
 from simrack.controller.config.models import Sim
 
+pytestmark = pytest.mark.stack
+
 PREFIX = "/api/v1/drafts"
 Ask = Callable[..., Any]
 

@@ -17,6 +17,8 @@ from simrack.web import forms
 from simrack.web.accounts import Who
 from simrack.web.sections import SECTIONS, Section
 
+pytestmark = pytest.mark.stack
+
 SCRIPT = "<script>alert(1)</script>"
 PASSWORD = "kettle-under-water"
 

@@ -16,6 +16,9 @@ from simrack.web.accounts import PersonForm, Who
 from simrack.wire.messages import CommandReply
 
 NEW, OTHER = "8943000000000000011", "8943000000000000012"
+
+pytestmark = pytest.mark.stack
+
 SCRIPT = "<script>alert(1)</script>"
 LONGER_S = 50.0
 

@@ -22,6 +22,8 @@ from simrack.web.rack import Changes
 from simrack.wire import rights
 from simrack.wire.messages import CommandReply
 
+pytestmark = pytest.mark.stack
+
 PASSWORD = "five slow yellow tractors"
 ENDLESS = frozenset({"rack.stream", "api_events.events"})
 # They would end the session that the others are tried with.

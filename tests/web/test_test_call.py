@@ -21,6 +21,8 @@ from simrack.web.services import test_calls
 from simrack.wire.errors import CommandFailed
 from simrack.wire.messages import CommandReply
 
+pytestmark = pytest.mark.stack
+
 
 @pytest.fixture
 def table(demo: Stand) -> RoutingTable:
