@@ -11,7 +11,7 @@ from pathlib import Path
 
 import web_demo_audit
 import web_trace
-from sqlalchemy import insert
+from sqlalchemy import insert, text
 from sqlalchemy.engine import Connection
 
 from simrack.controller.config.models import RoutingFile
@@ -100,6 +100,9 @@ def fill_database(url: str, clock: Clock, *, seed: int = 7, records: int = 1500)
     ids = DemoIds(seed)
     with engine.begin() as connection:
         put_configuration(connection, clock.utc(), demo_file())
+        if connection.dialect.name == "postgresql":
+            # A row with a number of its own leaves the sequence behind.
+            connection.execute(text("SELECT setval(pg_get_serial_sequence('config_version', 'version'), max(version)) FROM config_version"))
         _records(connection, clock.utc(), ids, records)
         _story(connection, clock.utc(), ids)
         for name, call in HARD_CALLS.items():
