@@ -26,7 +26,7 @@ _ROWS: tuple[tuple[int, str, str, str, str, dict[str, Any]], ...] = (
     (180, "user:Ada", "", "test-call", "", {"called": "+882100000017", "box": "brno-01"}),
     (60, "user:Ada", "", "ban", "192.0.2.99", {"address": "192.0.2.99", "hours": 12, "reason": "scans for extensions"}),
     (31, "user:Ada", "", "entry-apply", "alpine", {"changes": [{"kind": "sender", "name": "alpine", "op": "set", "body": {"max_calls": 60, "digest": "(hidden)"}}]}),
-    (12, "user:Wilhelmina van den Broek-Østergård, second shift", "2001:db8:85a3:8d3:1319:8a2e:370:7348", "account.new-token", "Wilhelmina van den Broek-Østergård", {"name": "nightly report to the accounting department of the Upper Danube route"}),
+    (12, "user:Wilhelmina van den Broek-Østergård, second shift", "2001:db8:85a3:8d3:1319:8a2e:370:7348", "token-made", "Wilhelmina van den Broek-Østergård", {"name": "nightly report to the accounting department of the Upper Danube route"}),
     (3, "controller", "", "call-refused", "c0ffee0000000012", {"reason": "agreement-valid", "sender": "own", "pattern": "AT mobile, weekday"}),
 )  # fmt: skip
 

@@ -70,8 +70,14 @@ class Field:
         if self.least is None and self.most is None:
             return ""
         if self.most is None:
-            return f"{self.least} or more"
-        return f"{self.least} to {self.most}"
+            return f"{self.least:,} or more"
+        return f"{self.least or 0:,} to {self.most:,}"
+
+
+    @property
+    def usual(self) -> str:
+        """The default as people read it."""
+        return f"{int(self.default):,}" if self.kind == "number" and self.default.isdecimal() else self.default
 
 
 @dataclass(slots=True)
@@ -307,21 +313,33 @@ def _named(model: type[BaseModel], message: str) -> str:
 
 def _sentence(model: type[BaseModel], name: str, message: str) -> str:
     """pydantic's words as a person's."""
-    if message == "is needed":
-        return "Fill this in."
-    if re.match(r"(tuple|list) should have at least", message):
-        return "Give at least one."
-    if message.startswith("string should have at least"):
-        return "Fill this in."
-    if message.startswith("string should match pattern"):
-        of = next((one for one in fields_of(model) if one.name == name), None)
-        return f"Not written as it should be{': ' + of.form if of is not None and of.form else ''}."
+    plain = _plain(next((one for one in fields_of(model) if one.name == name), None), message)
+    if plain:
+        return plain
     text = message
     for entry_field in fields_of(model):
         key = entry_field.name.rpartition(".")[2]
         if "_" in key:
             text = re.sub(rf"(?<![\w'\"-]){re.escape(key)}(?![\w'\"-])", entry_field.title.lower(), text)
     return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
+
+
+def _plain(of: Field | None, message: str) -> str:
+    """A sentence of our own for what pydantic says of every text, list, number and day; "" for the rules of a model."""
+    if message == "is needed" or message.startswith("string should have at least"):
+        return "Fill this in."
+    if re.match(r"(tuple|list) should have at least", message):
+        return "Give at least one."
+    if message.startswith("string should match pattern"):
+        return f"Not written as it should be{': ' + of.form if of is not None and of.form else ''}."
+    most = re.match(r"(string|tuple|list) should have at most (\d+)", message)
+    if most:
+        return f"At most {int(most[2]):,} {'characters' if most[1] == 'string' else 'entries'}."
+    if re.match(r"must be (greater|less) than", message) and of is not None and of.range and of.kind == "number":
+        return f"It must be {of.range}{' ' + of.unit if of.unit else ''}."
+    if re.match(r"must be a valid (date|integer|number)", message):
+        return "A day such as 2026-11-21." if "date" in message else "A whole number."
+    return ""
 
 
 # --- showing ------------------------------------------------------------------------------------------------

@@ -71,7 +71,9 @@ def explained(asked: Question) -> tuple[Explanation | None, str]:
         return None, str(failed)
     if not reply.ok:
         return None, reply.error or "the controller refused it"
-    return Explanation.model_validate(reply.result["explanation"]), ""
+    told = reply.result.get("explanation")
+    # A controller of another release may answer otherwise.
+    return (Explanation.model_validate(told), "") if told is not None else (None, "the controller explained nothing")
 
 
 @pages.get("/routing/explain")

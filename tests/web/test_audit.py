@@ -1,9 +1,11 @@
 """The Audit page and its API: who did what, found, checked, handed out; numbers masked for whom they are not."""
 
 import json
+import re
 import sqlite3
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +18,9 @@ from simrack.controller.audit.chain import Fact
 from simrack.controller.store import tables as t
 from simrack.controller.store.audit import append
 from simrack.controller.store.engine import write_engine
+from simrack.web import accounts
+from simrack.web.services.audit import TITLES
+from simrack.wire import rights
 
 NASTY = "<script>alert(1)</script>"
 
@@ -46,6 +51,18 @@ def test_the_page_shows_who_did_what_and_leads_to_each_entry(empty: Stand) -> No
     assert "Hash before" in text_of(one.text)
     assert browser.get("/audit/99").status_code == 404
     assert browser.get(f"/audit/{2**70}").status_code == 404
+
+
+def test_every_act_has_its_words() -> None:
+    """The log would tell people the program's names: "account made", "eyes begun"."""
+    acts = {
+        act
+        for file in Path(accounts.__file__).parent.glob("*.py")
+        for line in file.read_text(encoding="utf-8").splitlines()
+        for act in re.findall(r"act\(connection,.*?\"([a-z-]+)\"(?: if| else|,)", line)
+    }
+    assert len(acts) > 12
+    assert sorted((acts | set(rights.COMMANDS)) - set(TITLES)) == []
 
 
 @pytest.mark.stack

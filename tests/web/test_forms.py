@@ -47,7 +47,7 @@ def test_every_field_says_what_it_means(model: type[BaseModel]) -> None:
 def test_a_duration_shows_its_unit_and_range() -> None:
     """Else 90 could be seconds or minutes."""
     ring = field(Plan, "max_ring_s")
-    assert (ring.kind, ring.unit, ring.range) == ("number", "s", "1 to 86400")
+    assert (ring.kind, ring.unit, ring.range) == ("number", "s", "1 to 86,400")
 
 
 def test_references_are_choices_of_what_exists() -> None:
@@ -83,7 +83,7 @@ def test_targets_are_rows_and_empty_rows_are_nothing() -> None:
 
 def test_a_word_where_a_number_belongs_is_told_with_its_range() -> None:
     """Else the form answers with a code of the program."""
-    assert forms.read(Plan, sent(max_ring_s="soon")).wrong == {"max_ring_s": "A whole number, 1 to 86400."}
+    assert forms.read(Plan, sent(max_ring_s="soon")).wrong == {"max_ring_s": "A whole number, 1 to 86,400."}
     assert "targets" in forms.read(Pattern, sent(targets__plan=["a"], targets__priority=["x"])).wrong
 
 
@@ -99,6 +99,9 @@ def test_algorithms_alone_are_no_digest_and_a_password_needs_its_user() -> None:
     ("digest.user", "is needed", "digest.user", "Fill this in."),
     ("country", "'XX' is no ISO 3166 country", "country", "'XX' is no ISO 3166 country."),
     ("nonsense", "there is no such field", "", "There is no such field."),
+    ("legal_name", "string should have at most 200 characters", "legal_name", "At most 200 characters."),
+    ("numbers", "tuple should have at most 100000 items after validation, not 100001", "numbers", "At most 100,000 entries."),
+    ("max_calls", "must be greater than or equal to 1", "max_calls", "It must be 1 or more calls."),
 ])  # fmt: skip
 def test_a_mistake_stands_beside_its_field(place: str, what: str, name: str, text: str) -> None:
     """Else people search for the box that a sentence speaks of."""

@@ -20,12 +20,19 @@ PER_PAGE = 50
 TITLES: Mapping[str, str] = {
     "genesis": "began the log", "audit-trouble": "found the log touched", "retention": "removed what was too old",
     "call-refused": "refused a call by policy", "hang-up": "ended a call", "hang-up-group": "ended calls", "listen": "listened to a call",
-    "test-call": "placed a test call", "test-call-end": "ended a test call", "send-trace": "handed out a call's messages", "reload-config": "read the configuration file",
+    "listen-end": "stopped listening", "test-call": "placed a test call", "test-call-end": "ended a test call", "send-trace": "handed out a call's messages", "reload-config": "read the configuration file",
     "config-apply": "applied a configuration", "config-activate": "went back to a version", "entry-apply": "changed an entry",
     "ban": "banned an address", "free": "freed an address", "disable-channel": "disabled a channel",
     "enable-channel": "enabled a channel", "restart-module": "restarted a module", "restart-box": "restarted a box", "drain": "drained",
     "end-drain": "ended a drain", "console": "opened a console", "acknowledge-alarm": "took an alarm in hand",
     "test-notice": "sent a test notice", "log-level": "changed a log level", "backup": "made a backup",
+    "explain": "asked which way a call would go", "config-check": "checked a change", "banned": "read the banned addresses", "notices": "read the notices",
+    "sign-in": "signed in", "sign-in-refused": "was not let in", "sign-out": "signed out", "first-account": "made the first account",
+    "account-made": "made an account", "account-changed": "changed an account", "account-disabled": "disabled an account",
+    "account-enabled": "enabled an account", "password-reset": "gave a new password", "password-changed": "changed the own password",
+    "lock-freed": "let in again after wrong tries", "second-factor-on": "turned on a second factor", "second-factor-off": "turned off a second factor",
+    "recovery-codes-new": "made new recovery codes", "session-revoked": "ended a session", "sessions-revoked": "ended sessions",
+    "token-made": "made a token", "token-revoked": "ended a token", "eyes-begun": "looked with a partner's eyes", "eyes-ended": "stopped looking with a partner's eyes",
 }  # fmt: skip
 CONTROLLER = "controller"
 _NUMBER_FIELDS = frozenset({"called", "calling", "number", "caller"})
