@@ -2,42 +2,16 @@
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
 from playwright.sync_api import expect
-from web_browser import Hand, Served, behind_port
+from web_browser import Hand, Obedient, Served, behind_port
 from web_controller import controller_of
 from web_demo import A_CARD, TELLING_CALL
 from web_helpers import Stand
-from web_ops import TARGETS, log_lines, more_alarms
-
-from simrack.wire.messages import CommandReply
+from web_ops import log_lines, more_alarms
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(240)]
-
-
-class Controller:
-    """Does as it is told."""
-
-    def __init__(self, stand: Stand) -> None:
-        self.heard: list[tuple[str, dict[str, Any]]] = []
-        stand.room.live.command = self._command  # type: ignore[method-assign]
-
-    def _command(
-        self, topic: str, action: str, args: dict[str, Any], *, actor: str, timeout_s: float = 5.0
-    ) -> CommandReply:
-        assert actor == "user:Ada"
-        self.heard.append((action, args))
-        result = {
-            "targets": TARGETS, "held": 0, "calls": 3, "mode": args.get("mode", ""), "messages": 9, "collector": "192.0.2.9:9060",
-        }  # fmt: skip
-        return CommandReply(id="1", ok=True, result=result)
-
-    @property
-    def acts(self) -> list[str]:
-        return [action for action, _ in self.heard if action != "notices"]
 
 
 @pytest.fixture
@@ -108,7 +82,7 @@ def logs(hand: Hand) -> None:
 def test_acts_on_calls_boxes_modules_alarms_and_logs(demo: Stand, served: Served, hand: Hand) -> None:
     """The night shift would see what is wrong and could do nothing, with a hand of the wrong kind."""
     served.enter(hand.page)
-    controller = Controller(demo)
+    controller = Obedient(demo)
     calls(hand)
     boxes(hand)
     console(hand, served)
@@ -120,34 +94,21 @@ def test_acts_on_calls_boxes_modules_alarms_and_logs(demo: Stand, served: Served
     assert [args["seconds"] > 0 for action, args in controller.heard if action == "console"] == [True, False]
 
 
-def saved(hand: Hand, link: str) -> bytes:
-    """What a link brings as a file."""
-    with hand.page.expect_download() as coming:
-        hand.act(hand.page.get_by_role("link", name=re.compile(link)))
-    return Path(coming.value.path()).read_bytes()
-
-
 def test_columns_are_chosen_and_records_and_messages_taken_away(demo: Stand, served: Served, hand: Hand) -> None:
     """Who answers a complaint could not take anything out of the page."""
     page = hand.page
     served.enter(page, "/records")
-    Controller(demo)
+    Obedient(demo)
     before = page.locator("table.records thead th").count()
     hand.act(page.locator("summary", has_text="Columns"))
     hand.tick(page.locator("input[name=col]:not(:checked)").first)
     hand.button("Show")
     expect(page.locator("table.records thead th")).to_have_count(before + 1)
-    assert saved(hand, "^CSV of").count(b"\n") > 400
+    assert hand.saved("^CSV of").count(b"\n") > 400
     page.goto(f"{served.base}/records/{TELLING_CALL}")
-    assert saved(hand, "Download pcap")[:4] in (b"\xd4\xc3\xb2\xa1", b"\xa1\xb2\xc3\xd4")
+    assert hand.saved("Download pcap")[:4] in (b"\xd4\xc3\xb2\xa1", b"\xa1\xb2\xc3\xd4")
     hand.act(page.get_by_role("button", name=re.compile("to the HEP collector")))
     expect(page.locator("#messages-said")).to_have_text("9 messages sent to 192.0.2.9:9060.")
-
-
-def applied(hand: Hand, button: str) -> None:
-    hand.button("Review the change")
-    hand.button(button)
-    hand.told("is in force")
 
 
 def sims(hand: Hand, served: Served) -> None:
@@ -159,7 +120,7 @@ def sims(hand: Hand, served: Served) -> None:
     hand.told("is in force")
     page.goto(f"{served.base}/sims/card?name={A_CARD}")
     hand.write("Note", "swapped today ")
-    applied(hand, "Apply now")
+    hand.applied("Apply now")
     expect(page.get_by_label(re.compile("^Note"))).to_have_value(re.compile("swapped today"))
 
 
@@ -167,7 +128,7 @@ def agreement(hand: Hand) -> None:
     hand.menu("Agreements", "m")
     hand.act(hand.page.locator("table.list tbody a").first)
     hand.write("Title", "! ")
-    applied(hand, "Apply now: 1 field")
+    hand.applied("Apply now: 1 field")
 
 
 def route_test(hand: Hand, served: Served) -> None:
