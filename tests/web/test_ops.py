@@ -406,3 +406,10 @@ def _csrf(browser: Browser) -> dict[str, str]:
     return {"X-CSRF-Token": browser.csrf()}
 
 
+def test_a_line_feed_in_an_address_is_no_line_of_the_answers_head(ops: Stand, controller: Controller) -> None:
+    """It was a 500, and without the server's own check one could write headers into the answer."""
+    browser = ops.signed_in()
+    answer = browser.client.post("/api/v1/alarms/notices/hall%0D%0AX-Own:%201/test", headers=_csrf(browser))
+    assert answer.status_code in (200, 404, 422, 502), answer.text
+    assert controller.heard
+    assert "X-Own" not in answer.headers

@@ -10,6 +10,7 @@ import binascii
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
 import structlog
 from flask import Response, g, request
@@ -65,14 +66,15 @@ def part(name: str, tag: str) -> APIBlueprint:
     """The blueprint of one part of the API; every view in it carries `needs(right)`."""
     return APIBlueprint(
         f"api_{name}", __name__, url_prefix=PREFIX, abp_tags=[Tag(name=tag)],
-        abp_security=[{"bearer": []}], abp_responses={"401": None, "403": None, "503": None},
+        abp_security=[{"bearer": []}], abp_responses={"401": None, "403": None, "413": None, "503": None},
     )  # fmt: skip
 
 
 def as_json(model: BaseModel, status: int = 200) -> Response:
     """An answer."""
     response = Response(model.model_dump_json(), status, mimetype="application/json")
-    response.headers["Content-Location"] = request.path
+    # A name in the path may hold anything, a line feed too.
+    response.headers["Content-Location"] = quote(request.path)
     return response
 
 
