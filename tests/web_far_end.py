@@ -11,6 +11,16 @@ from contextlib import contextmanager
 from sip_peer import Message, Peer
 
 RATE, FRAME = 8000, 160
+#: What the page's analyser of the far end says is loudest, in Hz (its bins are some 20 wide).
+LOUDEST = """() => {
+    const analyser = document.getElementById('test-call').analysers.heard;
+    if (!analyser) return 0;
+    const bins = new Float32Array(analyser.frequencyBinCount);
+    analyser.getFloatFrequencyData(bins);
+    let best = 0;
+    bins.forEach((value, at) => { if (value > bins[best]) best = at; });
+    return bins[best] > -60 ? best * analyser.context.sampleRate / analyser.fftSize : 0;
+}"""
 SILENT = frozenset((0xD5, 0x55))  # the softest of A-law, up and down
 BEGIN_S = 10.0
 

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import structlog
 from aiortc import (
@@ -25,12 +25,12 @@ from aiortc import (
 from av.packet import Packet
 
 from simrack.web.errors import WebError
+from simrack.web.own_loop import OwnLoop
 from simrack.wire.ports import Clock, Ids
 
 log = structlog.get_logger(__name__)
 
 Address = tuple[str, int]
-R = TypeVar("R")
 
 PCMA = 8  # RFC 3551, table 4
 RATE = 8000
@@ -39,8 +39,6 @@ HEADER = 12
 MOST_WAITING = 25
 #: A browser that was given an answer connects within this, or never will.
 CONNECT_S = 15.0
-#: Making an answer takes some ms; this only guards against a thread that died.
-THREAD_S = 10.0
 #: Listeners at a time: each is two streams of 80 kbit/s and an encryption.
 MOST_SESSIONS = 20
 #: Longer than the order to the box takes, or its refusal; shorter than a page waits for this thread.
@@ -170,9 +168,7 @@ class Ears:
 
     def __init__(self, host: str, clock: Clock, ids: Ids) -> None:
         self._host, self._clock, self._ids = host, clock, ids
-        self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._own = OwnLoop("ears", lambda: NotHeard("the listening thread does not answer"))
         self._sessions: dict[str, Session] = {}
         self._leaving: dict[str, Session] = {}  # by subject: the box may not know yet that they have gone
         self._over: dict[str, tuple[int, str]] = {}
@@ -187,7 +183,7 @@ class Ears:
         made = Session(
             self._ids.token(8), owner, name, subject, over, keep, self._clock.monotonic(), self._clock.monotonic()
         )
-        return self._do(self._open(made, ways))
+        return self._own.do(self._open(made, ways))
 
     def listener(self, subject: str) -> Session | None:
         """Who hears this now."""
@@ -199,11 +195,11 @@ class Ears:
         Raises:
             NotHeard: the offer is no offer for this; the session is then over.
         """
-        return self._do(self._connect(session, offer, source, speak))
+        return self._own.do(self._connect(session, offer, source, speak))
 
     def close(self, session: Session) -> None:
         """End a session; `over` is called."""
-        self._do(self._close(session))
+        self._own.do(self._close(session))
 
     def find(self, id_: str, owner: int) -> Session | None:
         """A session of this account, whose page asks for it."""
@@ -220,39 +216,11 @@ class Ears:
 
     def stop(self) -> None:
         """End all sessions and the thread."""
-        thread, loop = self._thread, self._loop
-        if thread is None or loop is None:
+        if not self._own.runs:
             return
         for session in tuple(self._sessions.values()):
             self.close(session)
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(THREAD_S)
-        self._thread = self._loop = None
-
-    def _do(self, work: Coroutine[Any, Any, R]) -> R:
-        future = asyncio.run_coroutine_threadsafe(work, self._running())
-        try:
-            return future.result(THREAD_S)
-        except TimeoutError:
-            future.cancel()
-            raise NotHeard("the listening thread does not answer") from None
-
-    def _running(self) -> asyncio.AbstractEventLoop:
-        with self._lock:
-            if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                self._thread = threading.Thread(target=self._serve, args=(self._loop,), name="ears", daemon=True)
-                self._thread.start()
-            return self._loop
-
-    @staticmethod
-    def _serve(loop: asyncio.AbstractEventLoop) -> None:
-        asyncio.set_event_loop(loop)
-        try:
-            loop.run_forever()
-        finally:
-            loop.run_until_complete(loop.shutdown_default_executor())
-            loop.close()
+        self._own.stop()
 
     # --- in the loop ----------------------------------------------------------------------------------------
 

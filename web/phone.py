@@ -9,10 +9,10 @@ import asyncio
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal, cast
 
 import structlog
 
@@ -34,6 +34,7 @@ from simrack.sip.rtp import Address, Peer, RtpPort, parse
 from simrack.sip.stack import Admission, SipStack
 from simrack.web.earpiece import Earpiece, Line, Microphone, NoEarpiece
 from simrack.web.errors import WebError
+from simrack.web.own_loop import THREAD_S, OwnLoop
 from simrack.wire import causes
 from simrack.wire.errors import UserError
 from simrack.wire.ports import Clock, Ids
@@ -41,7 +42,6 @@ from simrack.wire.ports import Clock, Ids
 log = structlog.get_logger(__name__)
 
 State = Literal["connecting", "calling", "trying", "ringing", "early", "answered", "over"]
-R = TypeVar("R")
 
 CODECS = ("PCMA",)  # what every browser has too, so that nothing is encoded anew on the way to it
 RATE = 8000
@@ -52,8 +52,6 @@ NO_RESPONSE_S = 5.0
 RING_S = 60.0
 #: A browser that was given an answer connects within this, or never will.
 CONNECT_S = 15.0
-#: Work in the loop takes some ms; this only guards against a thread that died.
-THREAD_S = 10.0
 #: BYE or CANCEL are sent again until they are answered: 4 s are 3 repetitions.
 LINGER_S = 4.0
 #: The page asks every half second. One that has not for so long has lost its session, or stands still.
@@ -170,9 +168,7 @@ class Phone:
 
     def __init__(self, clock: Clock, ids: Ids, at_a_time: int = 2) -> None:
         self._clock, self._ids, self._most = clock, ids, at_a_time
-        self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._own = OwnLoop("phone", lambda: NotPlaced("the phone's thread does not answer"))
         self._calls: OrderedDict[str, PhoneCall] = OrderedDict()
         self._stack: SipStack | None = None
         self._local = ""
@@ -190,7 +186,7 @@ class Phone:
         Raises:
             NotPlaced: this person, or the installation, has enough calls; or the offer is no use.
         """
-        return self._do(self._place(order, owner, over, offer, microphone))
+        return self._own.do(self._place(order, owner, over, offer, microphone))
 
     def find(self, id_: str, owner: int) -> PhoneCall | None:
         """A call of this account, whose page asks for it."""
@@ -206,48 +202,20 @@ class Phone:
 
     def hang_up(self, call: PhoneCall, why: str = "") -> None:
         """End a call; nothing happens where it is over."""
-        self._do(self._hang_up(call, why))
+        self._own.do(self._hang_up(call, why))
 
     def press(self, call: PhoneCall, digits: str) -> None:
         """Send DTMF. Raises `NotPlaced`: nobody would hear it."""
-        self._do(self._press(call, digits))
+        self._own.do(self._press(call, digits))
 
     def stop(self) -> None:
         """End all calls and the thread."""
-        thread, loop = self._thread, self._loop
-        if thread is None or loop is None:
+        if not self._own.runs:
             return
-        self._do(self._stop())
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(THREAD_S)
+        self._own.do(self._stop())
+        self._own.stop()
         for telling in self._telling:
             telling.join(THREAD_S)
-        self._thread = self._loop = None
-
-    def _do(self, work: Coroutine[Any, Any, R]) -> R:
-        future = asyncio.run_coroutine_threadsafe(work, self._running())
-        try:
-            return future.result(THREAD_S)
-        except TimeoutError:
-            future.cancel()
-            raise NotPlaced("the phone's thread does not answer") from None
-
-    def _running(self) -> asyncio.AbstractEventLoop:
-        with self._lock:
-            if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                self._thread = threading.Thread(target=self._turn, args=(self._loop,), name="phone", daemon=True)
-                self._thread.start()
-            return self._loop
-
-    @staticmethod
-    def _turn(loop: asyncio.AbstractEventLoop) -> None:
-        asyncio.set_event_loop(loop)
-        try:
-            loop.run_forever()
-        finally:
-            loop.run_until_complete(loop.shutdown_default_executor())
-            loop.close()
 
     # --- in the loop ----------------------------------------------------------------------------------------
 

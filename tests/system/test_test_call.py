@@ -7,20 +7,11 @@ import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 from support import processes
 from system.rack import Rack, until
+from web_far_end import LOUDEST
 
 PASSWORD = "four wet otters sing"
 PATIENCE_MS = 60_000
 TO_BROWSER_HZ, TO_NETWORK_HZ = 620, 1000
-#: What the page's analyser of the far end says is loudest, in Hz (its bins are some 20 wide).
-LOUDEST = """() => {
-    const analyser = document.getElementById('test-call').analysers.heard;
-    if (!analyser) return 0;
-    const bins = new Float32Array(analyser.frequencyBinCount);
-    analyser.getFloatFrequencyData(bins);
-    let best = 0;
-    bins.forEach((value, at) => { if (value > bins[best]) best = at; });
-    return bins[best] > -60 ? best * analyser.context.sampleRate / analyser.fftSize : 0;
-}"""
 pytestmark = pytest.mark.timeout(300)
 
 

@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from web_browser import Served, behind_port
 from web_demo import messages
-from web_far_end import FarEnd, far_end
+from web_far_end import LOUDEST, FarEnd, far_end
 from web_helpers import Stand, stand, wait_until
 
 from simrack.controller.models import Explanation, OrderedCandidate
@@ -17,15 +17,6 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(240)]
 
 PATIENCE_MS = 60_000
 HERTZ = 600
-LOUDEST = """() => {
-    const analyser = document.getElementById('test-call').analysers.heard;
-    if (!analyser) return 0;
-    const bins = new Float32Array(analyser.frequencyBinCount);
-    analyser.getFloatFrequencyData(bins);
-    let best = 0;
-    bins.forEach((value, at) => { if (value > bins[best]) best = at; });
-    return bins[best] > -60 ? best * analyser.context.sampleRate / analyser.fftSize : 0;
-}"""
 EXPLAINED = Explanation(
     config_version=41, sender="alpine", called_received="+882101",
     order=(OrderedCandidate(box="vienna-01", channel=3, iccid="8988210020700004410", plan="nova"),),
