@@ -23,8 +23,7 @@ from simrack.wire.ports import Clock
 log = structlog.get_logger(__name__)
 S = ChannelState
 
-# 27.007 7.2 <stat>: 1 home, 5 roaming; 3 denied; the rest is on its way or without service.
-_REGISTERED = frozenset({1, 5})
+# 27.007 7.2 <stat>: 3 is denied; other cards that are not registered are on their way or without service.
 _DENIED = 3
 _BY_CARD = {
     CardState.ABSENT: S.NO_SIM,
@@ -43,7 +42,7 @@ def resting_state(card: CardState | None, network: NetworkInfo | None) -> Channe
         return _BY_CARD[card]
     if network is None:
         return S.SEARCHING
-    if network.stat in _REGISTERED:
+    if network.registered:
         return S.READY
     return S.DENIED if network.stat == _DENIED else S.SEARCHING
 

@@ -34,8 +34,6 @@ ENDED_KEPT = 2000
 CONSOLE_KEPT, CONSOLES_KEPT = 300, 50
 
 ChannelKey = tuple[str, int]
-# 27.007 +CREG <stat>: 1 home, 5 roaming.
-REGISTERED = (1, 5)
 
 
 class Kind(NamedTuple):
@@ -51,7 +49,7 @@ class Kind(NamedTuple):
     def of(cls, report: ChannelReport) -> "Kind":
         marks, card, network = report.marks, report.sim is not None, report.network
         return cls(
-            report.state, bool(marks), card, card and network is not None and network.stat in REGISTERED,
+            report.state, bool(marks), card, card and network is not None and network.registered,
             card and Mark.RESTING in marks,
         )  # fmt: skip
 

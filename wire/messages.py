@@ -122,6 +122,10 @@ class SimInfo(Part):
     msisdn: str = ""
 
 
+# 27.007 7.2 <stat>: 1 home, 5 roaming.
+_REGISTERED = (1, 5)
+
+
 class NetworkInfo(Part):
     """Registration and signal; `stat` is the <stat> of 27.007 +CREG."""
 
@@ -132,6 +136,11 @@ class NetworkInfo(Part):
     signal_dbm: int | None = None
     cell: str = ""
     reject_cause: str = ""
+
+    @property
+    def registered(self) -> bool:
+        """Whether the card is: at home or roaming (27.007 7.2)."""
+        return self.stat in _REGISTERED
 
 
 class CallInfo(Part):

@@ -21,8 +21,6 @@ from simrack.wire.messages import BoxStatus, ChannelReport, RecoveryInfo
 from simrack.wire.ports import Clock
 
 log = structlog.get_logger(__name__)
-#: +CREG <stat> of a registered card: home or roaming (27.007 7.2).
-REGISTERED = frozenset({1, 5})
 #: A box that is connected and says nothing for this long is out of use (routing: checks).
 SILENT_S = 300.0
 #: How old a box's silence may be in a view: against 300 s a second is nothing, and 100 boxes are looked at by each call.
@@ -259,7 +257,7 @@ class Fleet:
             marks=report.marks,
             iccid=iccid,
             imsi=report.sim.imsi if report.sim else "",
-            registered=network is not None and network.stat in REGISTERED,
+            registered=network is not None and network.registered,
             answer_safe=report.module.answer_safe if report.module else False,
             reserved=self._reservations.holds(report.box, report.channel, iccid),
             signal_dbm=network.signal_dbm if network else None,

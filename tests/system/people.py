@@ -9,12 +9,30 @@ import sys
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+from playwright.sync_api import Page, expect, sync_playwright
 from system.rack import Rack
 
 NAME, PASSWORD = "Ada", "four wet otters sing"
 ANSWER_S = 20.0
+
+
+@contextmanager
+def window(patience_ms: float) -> Iterator[Page]:
+    """A browser's window whose acts and expectations wait so long."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path="/usr/bin/chromium", args=["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
+        )
+        page = browser.new_context(viewport={"width": 1280, "height": 800}).new_page()
+        page.set_default_timeout(patience_ms)
+        expect.set_options(timeout=patience_ms)
+        yield page
+        expect.set_options(timeout=5_000)
+        browser.close()
 
 
 def command(*argv: str) -> list[str]:

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Locator, Page, expect, sync_playwright
+from playwright.sync_api import Locator, Page, expect
 from support import processes
+from system.people import window
 from system.rack import Rack
 
 PASSWORD = "four wet otters sing"
@@ -28,17 +29,8 @@ def rack(tmp_path: Path) -> Iterator[Rack]:
 
 @pytest.fixture
 def page() -> Iterator[Page]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path="/usr/bin/chromium",
-            args=["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"],
-        )
-        window = browser.new_context(viewport={"width": 1280, "height": 800}).new_page()
-        window.set_default_timeout(PATIENCE_MS)
-        expect.set_options(timeout=PATIENCE_MS)
-        yield window
-        expect.set_options(timeout=5_000)
-        browser.close()
+    with window(PATIENCE_MS) as opened:
+        yield opened
 
 
 def shot(page: Page, name: str) -> None:

@@ -31,8 +31,6 @@ ANY_REFUSAL = f"{REFUSED}any"
 #: Tests of an installation; each is a routing decision (S4: 5,000 per second and core).
 MOST_TESTS = 500
 NAME_MOST, NUMBER_MOST = 100, 40
-# 27.007 +CREG <stat>: 1 home, 5 roaming.
-REGISTERED = (1, 5)
 Verdict = Literal["passes", "fails", "not now"]
 
 
@@ -158,7 +156,7 @@ def _idle(report: ChannelReport) -> ChannelView:
         box=report.box, channel=report.channel, marks=tuple(report.marks), reserved=False,
         state=ChannelState.READY if report.state in IN_CALL else report.state,
         iccid=sim.iccid if sim is not None else "", imsi=sim.imsi if sim is not None else "",
-        registered=network is not None and network.stat in REGISTERED, answer_safe=module is not None and module.answer_safe,
+        registered=network is not None and network.registered, answer_safe=module is not None and module.answer_safe,
         signal_dbm=network.signal_dbm if network is not None else None,
     )  # fmt: skip
 
