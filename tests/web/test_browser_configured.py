@@ -32,7 +32,7 @@ def test_a_pattern_is_changed_by_mouse(served: Served, page: Page) -> None:
     served.enter(page, "/routing")
     page.get_by_role("link", name="Test mobile, weekday").click()
     page.locator("#f-priority").fill("many")
-    expect(page.locator("#e-priority")).to_have_text("A whole number, -1000 to 1000.")
+    expect(page.locator("#e-priority")).to_have_text("A whole number, -1,000 to 1,000.")
     page.locator("#f-priority").fill("7")
     expect(page.locator("#e-priority")).to_have_text("")
     page.get_by_role("button", name="Another row").click()
