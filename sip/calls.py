@@ -39,6 +39,10 @@ log = structlog.get_logger(__name__)
 
 # RFC 3261 9.1: after 64 * T1 without a final response a cancelled call is taken as cancelled.
 CANCEL_WAIT_S = 32.0
+#: A timer this late tells that the process itself stood still: what came meanwhile lies unread in the socket.
+STOOD_STILL_S = 0.2
+#: So long what came meanwhile may take to be read.
+CATCH_UP_S = 0.5
 _PHRASES: Mapping[int, str] = {
     100: "Trying", 180: "Ringing", 183: "Session Progress", 420: "Bad Extension", 480: "Temporarily Unavailable",
     481: "Call/Transaction Does Not Exist", 482: "Loop Detected", 483: "Too Many Hops", 484: "Address Incomplete",
@@ -385,6 +389,11 @@ class SipOutgoingLeg(SipLeg):
 
     def _no_response(self) -> None:
         """Not even 100 came: the host counts as unreachable (routing)."""
+        loop = asyncio.get_running_loop()
+        if loop.time() - self._silence.when() > STOOD_STILL_S:
+            # Another host would be asked while this one dials: its 100 is only not read yet.
+            self._silence = loop.call_later(CATCH_UP_S, self._no_response)
+            return
         assert self._agent is not None, "an outgoing leg has its dialog from the start"
         if self._asked is None:
             cause, text = int(Cause.NETWORK_OUT_OF_ORDER), "no response"

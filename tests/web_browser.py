@@ -87,6 +87,8 @@ class Hand:
         if self.mouse:
             self.page.get_by_role("navigation", name="Main").get_by_role("link", name=title, exact=True).click()
         else:
+            # A page that is still coming hears no keys yet.
+            self.page.wait_for_load_state()
             self.page.keyboard.press("g")
             self.page.keyboard.press(key)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import re
+import time
 
 import pytest
 from sip_peer import SDP, SDP2, Message, OpenPeer, Peer, Rig, age, event, until
@@ -111,6 +113,34 @@ async def test_stalled_host_finds_the_cancel_behind_the_invite(rig: Rig, peer: P
     peer.reply(invite, 487)
     await peer.request("ACK")
     assert rig.stack.legs == 0
+
+
+def stand_still(seconds: float) -> None:
+    """What SIGSTOP does to the process."""
+    time.sleep(seconds)
+
+
+async def test_answer_that_came_while_we_stood_still_is_heard(rig: Rig, peer: Peer) -> None:
+    """A controller that was frozen past its patience with a box asked another one while the first was dialling."""
+    leg = rig.dial(peer, no_response_s=0.1)
+    invite = await peer.request("INVITE")
+    stand_still(0.4)
+    # Behind much else in the socket, or in a loop that looks at its timers first: it is read after the timer.
+    asyncio.get_running_loop().call_later(0.1, peer.reply, invite, 100)
+    assert isinstance(await event(leg), Trying)
+    await peer.fence()
+    assert leg.events.empty()
+    assert peer.count("CANCEL") == 0
+
+
+async def test_silence_after_we_stood_still_counts(rig: Rig, peer: Peer) -> None:
+    leg = rig.dial(peer, no_response_s=0.1)
+    await peer.request("INVITE")
+    stand_still(0.4)
+    failed = await event(leg)
+    assert isinstance(failed, Failed)
+    assert failed.no_response
+    await peer.request("CANCEL")
 
 
 async def test_late_ringing_of_an_abandoned_call_is_cancelled(rig: Rig, peer: Peer) -> None:
