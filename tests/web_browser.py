@@ -71,7 +71,10 @@ class Hand:
         """From a list."""
         field = self.page.get_by_label(re.compile(f"^{label}"))
         if self.mouse:
-            field.select_option(label=option)
+            asks = field.evaluate("(field, option) => !!field.closest('.filters') && field.selectedOptions[0].label !== option", option)
+            # A filter asks anew by itself.
+            with self.page.expect_navigation() if asks else contextlib.nullcontext():
+                field.select_option(label=option)
         else:
             field.focus()
             self.page.keyboard.type(option)

@@ -34,6 +34,7 @@ def begin(page: Page) -> None:
     expect(page.locator("#live-word")).to_have_text("live", timeout=60_000)
     # What the page itself draws last (icons, its clock) is not the traffic's.
     page.evaluate("document.fonts.ready")
+    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
     page.evaluate(_BEGIN)
 
 

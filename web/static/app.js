@@ -396,7 +396,11 @@
   if ($("#theme")) $("#theme").addEventListener("click", turn);
   if ($("#keys-button")) $("#keys-button").addEventListener("click", () => $("#keys").showModal());
   for (const select of document.querySelectorAll(".filters select")) {
-    select.addEventListener("change", () => select.form.requestSubmit());
+    // By keys each letter is a change: whoever works that way says when with the button.
+    let keyed = false;
+    select.addEventListener("keydown", () => { keyed = true; });
+    select.addEventListener("pointerdown", () => { keyed = false; });
+    select.addEventListener("change", () => { if (!keyed) select.form.requestSubmit(); });
   }
   // A wall that lost its stream for good (a new release, a dead proxy) starts over by itself, but not before
   // somebody answers: a reload into nothing would leave the browser's error page there for ever.
