@@ -21,7 +21,6 @@ from simrack.controller.app import Controller, Parts
 from simrack.controller.calls.ports import Dialogs, Finished, OpenCall
 from simrack.controller.calls.services import CallLimits
 from simrack.controller.models import AlarmRow, RecordFilter, RecordRow, Story
-from simrack.controller.store.errors import StoreDown
 from simrack.controller.store.queries import Queries
 from simrack.controller.store.writer import Severity, Writer
 from simrack.sip.stack import SipStack
@@ -39,39 +38,40 @@ class MortalWriter(Writer):
     before_write: Callable[[str], None]
 
     async def open_call(self, call: OpenCall) -> None:
-        self._check("open_call")
+        await self._check("open_call")
         await super().open_call(call)
-        self._check("open_call done")
+        await self._check("open_call done")
 
     async def connected(self, call: str, dialogs: Dialogs) -> None:
-        self._check("connected")
+        await self._check("connected")
         await super().connected(call, dialogs)
-        self._check("connected done")
+        await self._check("connected done")
 
     async def finish(self, finished: Finished) -> None:
-        self._check("finish")
+        await self._check("finish")
         await super().finish(finished)
-        self._check("finish done")
+        await self._check("finish done")
 
     async def take_over(self, call: str, dialogs: Dialogs) -> None:
-        self._check("take_over")
+        await self._check("take_over")
         await super().take_over(call, dialogs)
 
     async def take_events(self, events: Sequence[BoxEvent]) -> None:
-        self._check("take_events")
+        await self._check("take_events")
         await super().take_events(events)
 
     async def open_alarm(
         self, cause: str, severity: Severity, title: str, advice: str = ""
     ) -> tuple[AlarmRow, bool]:
-        self._check("open_alarm")
+        await self._check("open_alarm")
         return await super().open_alarm(cause, severity, title, advice)
 
-    def _check(self, name: str) -> None:
+    async def _check(self, name: str) -> None:
         if not self.dead:
             self.before_write(name)
         if self.dead:
-            raise StoreDown("this incarnation is dead")
+            # A killed process is not told that its write failed: it would go on and refuse the call.
+            await asyncio.Event().wait()
 
 
 @dataclass
@@ -127,6 +127,8 @@ class Lives:
         assert self._task is not None
         self._task.cancel()
         await asyncio.wait({self._task})
+        if not self._task.cancelled():
+            self._task.result()  # it has done something after its death
         self._task = None
 
     async def forget(self) -> None:
