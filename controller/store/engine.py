@@ -12,6 +12,7 @@ from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import URL, Connection, make_url
 from sqlalchemy.exc import ArgumentError
 
+from simrack.controller.store.pool import ReadPool
 from simrack.wire.errors import UserError
 
 # A migration or a checkpoint may hold the write lock for a moment; longer than this is a fault.
@@ -67,7 +68,10 @@ def write_engine(url: str) -> Engine:
 
 
 def read_engine(url: str) -> Engine:
-    """An engine that cannot write, safe to use from many threads. Nothing is opened before the first query."""
+    """An engine that cannot write, safe to use from many threads, also while it is disposed of.
+
+    Nothing is opened before the first query.
+    """
     path = sqlite_path(url)
     if path is None:
         from simrack.controller.store import postgres
@@ -76,6 +80,7 @@ def read_engine(url: str) -> Engine:
     engine = create_engine(
         f"sqlite:///file:{quote(str(path))}?mode=ro&uri=true",
         connect_args={"timeout": BUSY_TIMEOUT_S},
+        poolclass=ReadPool,
         pool_size=READERS,
         max_overflow=READERS_MORE,
     )

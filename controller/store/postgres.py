@@ -6,6 +6,8 @@ from psycopg.types.string import StrDumper
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import URL, Connection
 
+from simrack.controller.store.pool import ReadPool
+
 # A server on the same network answers at once; a call waits while this runs.
 CONNECT_TIMEOUT_S = 3
 
@@ -29,6 +31,7 @@ def reader(url: URL, readers: int, more: int) -> Engine:
     """An engine whose every transaction is read-only, by the session's default and by its own word."""
     return create_engine(
         url,
+        poolclass=ReadPool,
         pool_size=readers,
         max_overflow=more,
         pool_pre_ping=True,

@@ -17,6 +17,7 @@ class Reader:
         self._engine = read_engine(url)
 
     def close(self) -> None:
+        """Close all connections; one that another thread reads through now, when that read is over. Does not wait."""
         self._engine.dispose()
 
     @contextmanager

@@ -1,10 +1,11 @@
 """What pages read, and that reading can't write."""
 
 import asyncio
+from contextlib import ExitStack
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import delete
+from sqlalchemy import delete, event, select
 from sqlalchemy.exc import DBAPIError
 from store.values import NOW, a_record, finished
 
@@ -104,6 +105,24 @@ async def test_a_reader_cannot_write(writer: Writer, queries: Queries) -> None:
 
     await asyncio.to_thread(write)
     assert (await asyncio.to_thread(queries.records, RecordFilter())).total == 1
+
+
+@pytest.mark.stack
+@pytest.mark.parametrize("still", [1, 20], ids=["one", "more than are kept"])
+def test_a_reader_that_is_closed_while_pages_are_read_leaves_no_connection(queries: Queries, still: int) -> None:
+    """A server that stops under load would drop its connections unclosed, and the database would hold them."""
+    opened: list[object] = []
+    closed: list[object] = []
+    event.listen(queries._engine, "connect", lambda connection, _record: opened.append(connection))
+    event.listen(queries._engine, "close", lambda connection, _record: closed.append(connection))
+    queries.open_calls()
+    with ExitStack() as reading:
+        pages = [reading.enter_context(queries._read()) for _ in range(still)]
+        queries.close()
+        assert [page.execute(select(t.cdr.c.call)).all() for page in pages] == [[]] * still, "what began goes on"
+        assert queries.open_calls() == (), "the same page asks for more"
+    assert len(opened) == still + 1
+    assert {id(connection) for connection in opened} == {id(connection) for connection in closed}
 
 
 def test_a_missing_database_is_said() -> None:
