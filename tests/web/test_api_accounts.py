@@ -109,7 +109,12 @@ def test_the_document_tells_of_problems_and_keys(demo: Stand) -> None:
         for method, operation in item.items():
             for status, answer in operation["responses"].items():
                 if status >= "400":
-                    assert "application/problem+json" in answer["content"]
+                    assert list(answer["content"]) == ["application/problem+json"]
+                    schema = answer["content"]["application/problem+json"]["schema"]
+                    told = {one["$ref"].rpartition("/")[2] for one in schema.get("anyOf", [schema])}
+                    assert "Problem" in told, "any request may be refused before its operation sees it"
+                    for name in told:
+                        assert {"status", "title", "detail"} <= set(document["components"]["schemas"][name]["properties"]), name
             names = [parameter["name"] for parameter in operation.get("parameters", ())]
             assert names.count("Idempotency-Key") == (method not in ("get", "head"))
     assert "Problem" in document["components"]["schemas"]

@@ -195,6 +195,26 @@ def test_api_reads_entries_by_key_and_never_a_hash(demo: Stand) -> None:
 
 
 @pytest.mark.stack
+def test_a_refused_change_that_is_repeated_is_told_in_the_same_form(demo: Stand) -> None:
+    """A script that repeats after a lost answer would get another kind of document than the first time."""
+    browser, key = demo.signed_in(), {"Idempotency-Key": "once"}
+    browser.get("/settings")
+    wrong = {"changes": [{"kind": "setting", "name": RATE, "body": {"name": RATE, "value": 0}}], "check": True}
+    answers = [
+        browser.client.post("/api/v1/config/changes", json=body, headers={"X-CSRF-Token": browser.csrf(), **key})
+        for body in (wrong, wrong, {**wrong, "check": False})
+    ]
+    assert {(answer.status_code, answer.mimetype) for answer in answers} == {(422, "application/problem+json")}
+    first, again, other = (answer.json for answer in answers)
+    assert first == again
+    assert first is not None
+    assert first["status"] == 422
+    assert first["mistakes"][0]["what"] in first["detail"]
+    assert other is not None
+    assert other["title"] == "Idempotency key used"
+
+
+@pytest.mark.stack
 def test_api_changes_answer_with_both_versions_or_the_mistakes(demo: Stand, controller: Controller) -> None:
     """A script learns what stood in its way, in a form that it can act on."""
     browser = demo.signed_in()
@@ -206,6 +226,7 @@ def test_api_changes_answer_with_both_versions_or_the_mistakes(demo: Stand, cont
     status, told = send(browser, "/api/v1/config/changes", {"changes": [option], "check": True})
     assert status == 409
     assert (told["conflicts"][0]["yours"]["value"], told["conflicts"][0]["theirs"]["value"]) == (50, 60.0)
+    assert (told["status"], told["title"], told["detail"]) == (409, "Nothing was changed", f"setting {RATE}: changed meanwhile")
     bad: tuple[Any, ...] = ({}, {"changes": []}, {"changes": [{"kind": "x"}]}, {"changes": [{**option, "name": "x" * 4000}]}, [1])
     for nonsense in bad:
         status, _ = send(browser, "/api/v1/config/changes", nonsense)

@@ -27,6 +27,7 @@ PREFIX = "/api/v1"
 KEY_HEADER, REPLAYED = "Idempotency-Key", "Idempotency-Replayed"
 KEY_MOST = 128
 PROBLEM_TYPE = "application/problem+json"
+NOTHING_CHANGED = "Nothing was changed"
 SAFE = ("GET", "HEAD", "OPTIONS")
 PER_PAGE_MOST = 1000
 
@@ -78,6 +79,11 @@ def as_json(model: BaseModel, status: int = 200) -> Response:
     return response
 
 
+def as_problem(model: BaseModel, status: int) -> Response:
+    """An error that tells more than others do; the model has the fields of a `Problem` as well."""
+    return Response(model.model_dump_json(), status, mimetype=PROBLEM_TYPE)
+
+
 def wrong_field(error: BadForm) -> Response:
     """422 that names the field, from the rules that the pages have as well."""
     return wrong_fields({error.field: str(error)})
@@ -101,7 +107,7 @@ def _problem(status: int, title: str, errors: Sequence[FieldMistake]) -> Respons
     told = Problem(
         status=status, title=title, detail="; ".join(f"{e.field}: {e.detail}" for e in errors), errors=list(errors)
     )
-    return Response(told.model_dump_json(), status, mimetype=PROBLEM_TYPE)
+    return as_problem(told, status)
 
 
 def after_key(*values: object) -> str:
@@ -172,7 +178,7 @@ def described(document: dict[str, Any]) -> dict[str, Any]:
                 operation["responses"].setdefault("405", {"description": "Method Not Allowed"})
             for status, answer in operation["responses"].items():
                 if status >= "400":
-                    answer["content"] = {**_told_otherwise(answer), PROBLEM_TYPE: _problem_of(answer)}
+                    answer["content"] = {PROBLEM_TYPE: {"schema": _problem_of(answer)}}
             if method.upper() not in SAFE:
                 operation["responses"].setdefault("400", {"description": "Bad Request", **error})
                 operation["responses"].setdefault("409", {"description": "Conflict", **error})
@@ -180,28 +186,20 @@ def described(document: dict[str, Any]) -> dict[str, Any]:
     return document
 
 
-def _told_otherwise(answer: Mapping[str, Any]) -> dict[str, Any]:
-    """What an operation answers to a request that it could not do, where that is a body of its own."""
-    content = answer.get("content", {})
-    return {kind: said for kind, said in content.items() if not said.get("schema", {}).get("$ref", _PROBLEM).endswith(_PROBLEM.strip("/"))}
-
-
 def _problem_of(answer: Mapping[str, Any]) -> dict[str, Any]:
-    """The schema of a problem; a model of its own, which is called so, stands beside the common one."""
-    known = answer.get("content", {}).get(PROBLEM_TYPE, {}).get("schema", {})
-    if "anyOf" in known:
-        return {"schema": known}  # the document is asked for again and again
-    refs = [said.get("schema", {}).get("$ref", "") for said in answer.get("content", {}).values()]
-    longer = [{"$ref": ref} for ref in refs if ref.endswith(_PROBLEM.strip("/")) and not ref.endswith(_PROBLEM)]
+    """The schema of a problem; beside a longer one of the operation stands the common one, of what all requests pass."""
+    known = [said.get("schema", {}) for said in answer.get("content", {}).values()]
+    if any("anyOf" in schema for schema in known):
+        return next(schema for schema in known if "anyOf" in schema)  # the document is asked for again and again
     plain = {"$ref": "#/components/schemas/Problem"}
-    return {"schema": {"anyOf": [*longer, plain]} if longer else plain}
+    longer = [{"$ref": schema["$ref"]} for schema in known if schema.get("$ref", plain["$ref"]) != plain["$ref"]]
+    return {"anyOf": [*longer, plain]} if longer else plain
 
 
 def _not_key(parameters: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return [parameter for parameter in parameters if parameter["name"] != KEY_HEADER]
 
 
-_PROBLEM = "/Problem"
 _KEY_PARAMETER = {
     "in": "header", "name": KEY_HEADER, "required": False,
     "description": "repeated with the same key within a day, this request acts once and gets the same answer",

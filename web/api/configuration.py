@@ -1,6 +1,8 @@
 """What is configured: entries, changes, versions, global options; the same service as the pages."""
 
+from collections.abc import Sequence
 from datetime import datetime
+from http import HTTPStatus
 from typing import Any
 
 from flask import Response, abort
@@ -11,7 +13,7 @@ from simrack.controller.config.changes import Change, Conflict, Difference, Mist
 from simrack.controller.config.impact import Impact
 from simrack.controller.config.kinds import Kind
 from simrack.controller.config.reading import Stored, VersionRow
-from simrack.web.api.common import as_json, part
+from simrack.web.api.common import NOTHING_CHANGED, as_json, as_problem, part
 from simrack.web.app import mask, me, problem
 from simrack.web.needs import needs
 from simrack.web.services import configuration
@@ -84,14 +86,27 @@ class ChangesIn(BaseModel):
 
 
 class ChangesOut(BaseModel):
-    """What became of changes. 409: conflicts, with both versions; 422: mistakes; 502: the controller did not do it."""
+    """What changes did, or would do."""
 
     version: int | None = Field(description="in force now; of a check: looked at")
+    differences: list[Difference] = Field(default=[], description="of a check only")
+    impact: Impact | None = Field(None, description="of a check only")
+
+
+class ChangesProblem(ChangesOut):
+    """Why nothing was changed (RFC 9457). 409: conflicts, with both versions; 422: mistakes; 502: the controller did not do it."""
+
+    status: int
+    title: str
+    detail: str
     mistakes: list[Mistake] = []
     conflicts: list[Conflict] = []
-    differences: list[Difference] = []
-    impact: Impact | None = None
-    error: str = ""
+
+
+#: What changes are answered with, beside what all operations answer.
+CHANGES: dict[str | int | HTTPStatus, type[BaseModel] | dict[Any, Any] | None] = {
+    "200": ChangesOut, "409": ChangesProblem, "422": ChangesProblem, "502": ChangesProblem,
+}  # fmt: skip
 
 
 class VersionPath(BaseModel):
@@ -190,34 +205,37 @@ def entry(path: KindPath, query: EntryQuery) -> Response:
     return as_json(_entry(stored))
 
 
-@api.post(
-    "/config/changes", responses={"200": ChangesOut, "409": ChangesOut, "422": ChangesOut, "502": ChangesOut},
-    summary="Change entries, together or not at all",
-)  # fmt: skip
+@api.post("/config/changes", responses=CHANGES, summary="Change entries, together or not at all")
 @needs("config.see")
 def changes(body: ChangesIn) -> Response:
     if configuration.lacking(body.changes):
         return problem(403, "No right to this", f"These changes need: {', '.join(configuration.lacking(body.changes))}.")
-    return as_json(*(_checked(body) if body.check else _done(configuration.apply(body.changes, body.note))))
+    return _checked(body) if body.check else applied_as_json(configuration.apply(body.changes, body.note))
 
 
-def _checked(body: ChangesIn) -> tuple[ChangesOut, int]:
+def _checked(body: ChangesIn) -> Response:
     looked = configuration.look(body.changes)
     impact = configuration.impact(body.changes) if looked.ok and me().may("routing.explain") else None
     if impact is not None:
         examples = tuple(one.model_copy(update={"called": mask().number(one.called)}) for one in impact.examples)
         impact = impact.model_copy(update={"examples": examples})
-    return ChangesOut(
-        version=looked.version, mistakes=list(looked.mistakes), conflicts=list(looked.conflicts),
-        differences=list(looked.differences), impact=impact,
-    ), 409 if looked.conflicts else 422 if looked.mistakes else 200  # fmt: skip
+    told = ChangesOut(version=looked.version, differences=list(looked.differences), impact=impact)
+    return as_json(told) if looked.ok else _refused(told, looked.mistakes, looked.conflicts, "")
 
 
-def _done(applied: Applied) -> tuple[ChangesOut, int]:
-    status = 200 if applied.ok else 409 if applied.conflicts else 422 if applied.mistakes else 502
-    return ChangesOut(
-        version=applied.version, mistakes=list(applied.mistakes), conflicts=list(applied.conflicts), error=applied.error
-    ), status
+def applied_as_json(applied: Applied) -> Response:
+    """What became of changes."""
+    told = ChangesOut(version=applied.version)
+    return as_json(told) if applied.ok else _refused(told, applied.mistakes, applied.conflicts, applied.error)
+
+
+def _refused(told: ChangesOut, mistakes: Sequence[Mistake], conflicts: Sequence[Conflict], why: str) -> Response:
+    """Problem details: a repeated request gets them as the first one did, and each error of the API reads alike."""
+    said = [*(f"{one.kind} {one.name}: {one.what}" for one in mistakes), *(f"{one.kind} {one.name}: changed meanwhile" for one in conflicts)]
+    status = 409 if conflicts else 422 if mistakes else 502
+    return as_problem(ChangesProblem(
+        **dict(told), status=status, title=NOTHING_CHANGED, detail=why or "; ".join(said), mistakes=list(mistakes), conflicts=list(conflicts),
+    ), status)  # fmt: skip
 
 
 def _version(row: VersionRow, differences: tuple[Difference, ...] = ()) -> VersionOut:
@@ -244,14 +262,11 @@ def version(path: VersionPath) -> Response:
     return as_json(_version(row, configuration.seen_changes(row)))
 
 
-@api.post(
-    "/config-versions/<int:version>/activate", responses={"200": ChangesOut, "409": ChangesOut},
-    summary="Put an earlier version in force again",
-)  # fmt: skip
+@api.post("/config-versions/<int:version>/activate", responses={"200": ChangesOut, "409": None}, summary="Put an earlier version in force again")
 @needs("config.apply")
 def activate(path: VersionPath, body: ActivateIn) -> Response:
     applied = configuration.activate(path.version, body.note, body.seen)
-    return as_json(ChangesOut(version=applied.version, error=applied.error), 200 if applied.ok else 409)
+    return as_json(ChangesOut(version=applied.version)) if applied.ok else problem(409, NOTHING_CHANGED, applied.error)
 
 
 @api.get("/config-options", responses={"200": OptionsOut}, summary="Global options with meaning, range and value")

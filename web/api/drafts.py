@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from simrack.controller.config.changes import Change, Conflict, Difference, Mistake
 from simrack.web.api.common import as_json, part, wrong_fields
-from simrack.web.api.configuration import ChangesOut
+from simrack.web.api.configuration import CHANGES, applied_as_json
 from simrack.web.app import problem
 from simrack.web.needs import needs
 from simrack.web.services import configuration, drafts
@@ -151,10 +151,7 @@ def _acted(number: int, act: Callable[[], bool]) -> Response:
     return Response(status=204) if act() else problem(404, "No such change", "The draft has no change at this place.")
 
 
-@api.post(
-    "/drafts/<int:number>/apply", responses={"200": ChangesOut, "404": None, "409": ChangesOut, "422": ChangesOut, "502": ChangesOut},
-    summary="Put a draft in force: all of its changes or none",
-)  # fmt: skip
+@api.post("/drafts/<int:number>/apply", responses={**CHANGES, "404": None}, summary="Put a draft in force: all of its changes or none")
 @needs("routing.change")
 def apply(path: DraftPath) -> Response:
     view = drafts.one(path.number)
@@ -168,6 +165,4 @@ def apply(path: DraftPath) -> Response:
     done = configuration.apply(view.changes, view.note)
     if done.ok:
         drafts.close(view.id, drafts.APPLIED)
-    status = 200 if done.ok else 409 if done.conflicts else 422 if done.mistakes else 502
-    told = ChangesOut(version=done.version, mistakes=list(done.mistakes), conflicts=list(done.conflicts), error=done.error)
-    return as_json(told, status)
+    return applied_as_json(done)

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from simrack.controller.config.changes import Conflict
 from simrack.web import sim_sheet
-from simrack.web.api.common import PROBLEM_TYPE, as_json, part
+from simrack.web.api.common import NOTHING_CHANGED, as_json, as_problem, part
 from simrack.web.app import mask, problem
 from simrack.web.needs import needs
 from simrack.web.services import imports
@@ -108,11 +108,10 @@ def _counts(found: Outcome) -> dict[str, object]:
 
 
 def _refused(found: Outcome, status: int, why: str, conflicts: tuple[Conflict, ...] = ()) -> Response:
-    title = "Nothing was changed"
-    told = ImportProblem(
-        status=status, title=title, detail=why or title, version=None, seen=found.seen, conflicts=list(conflicts), **_counts(found)
-    )
-    return Response(told.model_dump_json(), status, mimetype=PROBLEM_TYPE)
+    return as_problem(ImportProblem(
+        status=status, title=NOTHING_CHANGED, detail=why or NOTHING_CHANGED, version=None, seen=found.seen, conflicts=list(conflicts),
+        **_counts(found),
+    ), status)  # fmt: skip
 
 
 @api.get("/sims/sheet.csv", responses={"200": {"description": "OK", "content": {CSV: {"schema": {"type": "string"}}}}}, summary="All SIMs in the columns that an import reads")
