@@ -404,7 +404,7 @@ def main() -> None:
             id="s8_fleet", what=f"{size.boxes} boxes x {size.channels} channels: changes a second taken in, pages meanwhile",
             unit="/s", figure=run.figure, reference=run.reference, reference_what="CPU of an MQTT client (paho) that only counts them, µs a message",
             ratio=round(run.figure["controller_us"] / max(run.reference["us"], 0.1), 1),
-            limited_by="of a report's CPU in either process the MQTT client (reading, PUBACK, loop) is three fifths, checking it by its model a third",
+            limited_by="CPU of two cores that broker, controller, control room, speaker and looker share; of a report's the MQTT client in Python, then its model",
             samples=len(run.pages), spread=[],
         )
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""How the interpreter runs a controller: measured with benchmarks/s1_calls.py (docs/performance.md)."""
+"""How the interpreter runs a controller or a control room: measured with benchmarks (docs/performance.md)."""
 
 import gc
 import sys
@@ -10,9 +10,9 @@ SWITCH_S = 0.001
 GC_AFTER = (10_000, 5, 2)
 
 
-def settle() -> None:
+def settle(gc_after: tuple[int, int, int] = GC_AFTER) -> None:
     """Once a process, when everything that stays is loaded: configuration and code are searched no more."""
     sys.setswitchinterval(SWITCH_S)
     gc.collect()
     gc.freeze()
-    gc.set_threshold(*GC_AFTER)
+    gc.set_threshold(*gc_after)

@@ -7,6 +7,7 @@ searching), `icon` the shape, `word` the text. Red is only for what a person mus
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from itertools import groupby
 
 from simrack.controller.models import Names
@@ -190,7 +191,13 @@ def channels_of(box: str, rack: Rack) -> Sequence[int]:
 
 def how_many(box: str, rack: Rack) -> int:
     """How many channels those are."""
-    return len(rack.numbers.get(box, frozenset()).union(range(1, rack.boxes[box].channels + 1)))
+    return _how_many(rack.numbers.get(box, frozenset()), rack.boxes[box].channels)
+
+
+# Asked twice for each box of a page; most boxes of a fleet are alike.
+@lru_cache(1024)
+def _how_many(told: frozenset[int], channels: int) -> int:
+    return len(told.union(range(1, channels + 1)))
 
 
 # A box whose clock is off by more stamps its facts wrongly enough to puzzle a reader of records.

@@ -64,7 +64,7 @@ def health(box: str, rack: Rack, names: Names, now: datetime) -> Health:
     """A box as it stands."""
     status = rack.boxes[box]
     reports = [rack.channels.get((box, number)) for number in cells.channels_of(box, rack)]
-    tones = tile_tones(status, rack.kinds.get(box, {}), len(reports))
+    tones = tile_tones(rack.kinds.get(box, {}), len(reports), online=status.online)
     calls = sum(report is not None and report.state in IN_CALL for report in reports)
     troubles = sum(tones[name] for name in TROUBLE)
     worries = tuple(_worries(status, tones, reports))

@@ -8,13 +8,15 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Literal
+
+from markupsafe import Markup
 
 from simrack.controller.models import Names
 from simrack.web import cells
 from simrack.web.rack import Kind, Kinds, Rack
 from simrack.wire.channel import IN_CALL, ChannelState
-from simrack.wire.messages import BoxStatus
 
 #: A hall of forty boxes with thirty channels each; a browser lays out so many cells and still answers a key at once.
 MOST_CELLS = 1200
@@ -26,6 +28,8 @@ WORDS: Mapping[str, str] = {
     "fault": "fault",
 }  # fmt: skip
 TROUBLE = ("missing", "fault")
+# Most of a thousand boxes look like another one, and a box like itself a minute ago.
+SHAPES_KEPT = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,17 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
+class Shape:
+    """What a tile shows of a box's channels, whichever box it is."""
+
+    busy: int
+    words: str
+    parts: tuple[Part, ...]
+    bar: Markup
+    troubles: int
+
+
+@dataclass(frozen=True, slots=True)
 class Tile:
     """One box in few words."""
 
@@ -69,6 +84,7 @@ class Tile:
     calls: int
     channels: int
     parts: tuple[Part, ...]
+    bar: Markup  # the same, drawn
     label: str
     troubles: int
 
@@ -148,28 +164,36 @@ def _in_trouble(shown: Tile) -> bool:
 
 def tile(box: str, rack: Rack, now: datetime) -> Tile:
     """One box as it stands."""
-    status, kinds, channels = rack.boxes[box], rack.kinds.get(box, {}), cells.how_many(box, rack)
-    tones = tile_tones(status, kinds, channels)
-    busy = sum(count for kind, count in kinds.items() if kind.state in IN_CALL)
-    calls = busy if status.online else 0
+    status, channels = rack.boxes[box], cells.how_many(box, rack)
+    shape = _shape(frozenset(rack.kinds.get(box, {}).items()), status.online, channels)
+    calls = shape.busy if status.online else 0
     tone, state = "", ""
     if cells.restarting(status, now):
         tone, state = "warn", "restarting"
     elif not status.online:
         tone, state = "dead", "unreachable"
     elif status.drain is not None:
-        tone, state = "warn", cells.drain_text(status.drain, busy)
+        tone, state = "warn", cells.drain_text(status.drain, shape.busy)
     elif status.trouble:
         tone, state = "warn", "its file can't be written"
-    words = [f"{tones[name]} {WORDS[name]}" for name in ORDER if tones[name]]
-    label = ", ".join(filter(None, (f"{box}: {state}" if state else box, f"{calls} of {channels} channels in a call", *words)))
-    troubles = sum(tones[name] for name in TROUBLE)
-    return Tile(box, tone, state, calls, channels, _bar(tones, channels), label, troubles)
+    first = f"{box}: {state}" if state else box
+    label = ", ".join(filter(None, (first, f"{calls} of {channels} channels in a call", shape.words)))
+    return Tile(box, tone, state, calls, channels, shape.parts, shape.bar, label, shape.troubles)
 
 
-def tile_tones(status: BoxStatus, kinds: Kinds, channels: int) -> Counter[str]:
+@lru_cache(SHAPES_KEPT)
+def _shape(counted: frozenset[tuple[Kind, int]], online: bool, channels: int) -> Shape:
+    kinds = dict(counted)
+    tones = tile_tones(kinds, channels, online=online)
+    busy = sum(count for kind, count in kinds.items() if kind.state in IN_CALL)
+    words = ", ".join(f"{tones[name]} {WORDS[name]}" for name in ORDER if tones[name])
+    parts = _bar(tones, channels)
+    return Shape(busy, words, parts, _drawn(parts), sum(tones[name] for name in TROUBLE))
+
+
+def tile_tones(kinds: Kinds, channels: int, *, online: bool) -> Counter[str]:
     """How many of its channels have which tone; of a box that is gone nobody knows."""
-    if not status.online:
+    if not online:
         return Counter({"unknown": channels})
     tones: Counter[str] = Counter()
     for kind, count in kinds.items():
@@ -192,3 +216,9 @@ def _bar(tones: Counter[str], whole: int) -> tuple[Part, ...]:
             parts.append(Part(tone, tones[tone], left, width))
             left += width
     return tuple(parts)
+
+
+def _drawn(parts: tuple[Part, ...]) -> Markup:
+    """The bar's pieces for an image 100 wide: here and not in the template, so that it is drawn once for all alike."""
+    rect = Markup('<rect class="t-{}" x="{}" width="{}" height="6"/>')
+    return Markup("").join(rect.format(part.tone, round(part.left, 1), round(part.width, 1)) for part in parts)

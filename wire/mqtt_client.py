@@ -8,15 +8,49 @@ import asyncio
 import contextlib
 import math
 import socket
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import aiomqtt
 import paho.mqtt.client as paho
 
+# What is read of the socket in one turn of the loop: ten reports of a channel, about 1 ms of work. paho asks for each
+# packet in four pieces, and each question to the system hands the interpreter to whatever thread draws a page.
+AHEAD_OCTETS = 8192
+
+
+class Ahead:
+    """What was read of the socket beyond what paho asked for; it asks the system once a turn."""
+
+    def __init__(self, read: Callable[[int], bytes]) -> None:
+        self._read = read
+        self._data, self._at, self._asked = b"", 0, False
+
+    def __bool__(self) -> bool:
+        return self._at < len(self._data)
+
+    def turn(self) -> None:
+        """The system may be asked again."""
+        self._asked = False
+
+    def take(self, bufsize: int) -> bytes:
+        """Up to so many octets, b"" at the end. Raises `BlockingIOError`: no more in this turn; else as `read` does."""
+        if not self:
+            if self._asked:
+                raise BlockingIOError
+            self._asked = True
+            self._data, self._at = self._read(AHEAD_OCTETS), 0
+        begin, self._at = self._at, min(self._at + bufsize, len(self._data))
+        return self._data[begin : self._at]
+
 
 class Client(aiomqtt.Client):
     """A session's client; `drop` it when the session is over, however that came about."""
+
+    def __init__(self, *args: Any, **given: Any) -> None:
+        super().__init__(*args, **given)
+        self._ahead = Ahead(self._client._sock_recv)
+        self._client._sock_recv = self._ahead.take  # type: ignore[method-assign]
 
     async def stand(self, pattern: str, seconds: float) -> None:
         """Subscribe to a pattern. Raises `MqttError`: refused, the link lost, or no answer in so many seconds."""
@@ -53,13 +87,43 @@ class Client(aiomqtt.Client):
             with contextlib.suppress(OSError):
                 found.shutdown(socket.SHUT_RDWR)
 
+    def _on_socket_open(self, client: paho.Client, userdata: Any, sock: Any) -> None:
+        super()._on_socket_open(client, userdata, sock)
+        # In the place of aiomqtt's reader, which comes back to the loop after each packet.
+        self._loop.call_soon_threadsafe(self._loop.add_reader, sock.fileno(), self._read)
+
+    def _read(self) -> None:
+        self._ahead.turn()
+        try:
+            self._client.loop_read()
+            while self._ahead and self._client.socket() is not None:
+                self._client.loop_read()
+        except Exception as error:  # noqa: BLE001  (whatever it is, `run` is told: this session is over)
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        if not self._disconnected.done():
+            self._disconnected.set_exception(error)
+
+    def _join_acknowledgements(self) -> None:
+        """What waits of them at the head of the queue goes out as one piece: paho sends each by itself."""
+        queue = self._client._out_packet
+        first = queue[0] if queue else None
+        if first is None or first["command"] != paho.PUBACK or first["pos"]:
+            return
+        octets = bytearray()
+        while queue and queue[0]["command"] == paho.PUBACK:
+            octets += queue.popleft()["packet"]
+        first["packet"], first["to_process"] = octets, len(octets)
+        queue.appendleft(first)
+
     def _on_socket_register_write(self, client: paho.Client, _userdata: Any, sock: Any) -> None:
         def write() -> None:
             try:
+                self._join_acknowledgements()
                 client.loop_write()
-            except Exception as error:  # noqa: BLE001  (whatever it is, `run` is told: this session is over)
-                if not self._disconnected.done():
-                    self._disconnected.set_exception(error)
+            except Exception as error:  # noqa: BLE001  (as above)
+                self._fail(error)
 
         def begin() -> None:
             found = client.socket()

@@ -1,5 +1,6 @@
 """Gateways, acts on boxes and channels, a large rack in parts, whose rows an owner sees."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -71,6 +72,12 @@ def test_a_tile_says_what_a_person_should_know_first() -> None:
     assert fault.troubles == 1
     assert "1 fault" in fault.label
     assert sum(part.width for part in fault.parts) == pytest.approx(100)
+    drawn = [(part.tone, round(part.left, 1), round(part.width, 1)) for part in fault.parts]
+    assert fault.bar == "".join(f'<rect class="t-{tone}" x="{x}" width="{width}" height="6"/>' for tone, x, width in drawn)
+    # Bars are drawn once for all boxes alike: what a box says next must not leave it with the old one.
+    healed = replace(rack, kinds={**rack.kinds, "vienna-013": rack.kinds["vienna-001"]})
+    assert tile("vienna-013", healed, NOW).bar == tile("vienna-001", rack, NOW).bar != fault.bar
+    assert tile("vienna-013", rack, NOW) == fault
     late = tile("vienna-020", rack, NOW + timedelta(seconds=cells.RESTART_S + 1))
     assert late.tone == "dead", "a restart that does not come back is a dead box"
 
