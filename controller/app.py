@@ -21,7 +21,6 @@ from zoneinfo import ZoneInfo
 
 import structlog
 
-from simrack.controller import tuning
 from simrack.controller.alarms.board import AlarmBoard
 from simrack.controller.alarms.deliver import Secrets
 from simrack.controller.alarms.desk import AlarmDesk
@@ -76,6 +75,7 @@ from simrack.sip.legs import DialogIds, IncomingLeg, Invite, Leg, Rejection
 from simrack.sip.ports import Address, CallStack, Door
 from simrack.sip.stack import Admission, SipStack
 from simrack.sip.trace import Tapes
+from simrack.wire import tuning
 from simrack.wire.causes import Cause
 from simrack.wire.errors import UserError
 from simrack.wire.logship import LogShip

@@ -56,6 +56,7 @@ async def _serve(
     from simrack.gateway.agent import Box
     from simrack.gateway.hands import site_hands
     from simrack.gateway.host import linux_host
+    from simrack.wire import tuning
     from simrack.wire.logship import LogShip
     from simrack.wire.mqtt import MqttBus
 
@@ -68,7 +69,7 @@ async def _serve(
         make_bus=lambda name, will: MqttBus(settings.mqtt.url, name, will=will),
         sound=hardware,
         opener=hardware.open_module,
-        background=(hardware.run,),
+        background=(hardware.run, tuning.keep),
         pace=hardware.ticker,
         software=software,
         hands=site_hands(settings.board),
@@ -77,7 +78,13 @@ async def _serve(
     )
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, agent.stop)
-    await agent.run(_say)
+
+    def ready(document: Mapping[str, Any]) -> None:
+        # A full search for cycles takes 100 ms, in which no voice goes and each end of a call is seen late.
+        tuning.settle()
+        _say(document)
+
+    await agent.run(ready)
 
 
 def _say(document: Mapping[str, Any]) -> None:

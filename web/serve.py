@@ -10,7 +10,6 @@ import structlog
 from flask_openapi3.openapi import OpenAPI
 from waitress.server import create_server
 
-from simrack.controller import tuning
 from simrack.controller.store.errors import StoreDown
 from simrack.controller.store.queries import Queries
 from simrack.web.accounts import Accounts
@@ -24,6 +23,7 @@ from simrack.web.metrics import WebMetrics, count_requests, page_service
 from simrack.web.rack import RackModel
 from simrack.web.settings import WebSettings
 from simrack.web.text import Times
+from simrack.wire import tuning
 from simrack.wire.errors import UserError
 from simrack.wire.logship import LogShip
 from simrack.wire.metrics import MetricsPage

@@ -11,6 +11,7 @@ from aiohttp import web
 from simrack.lab.emulator.api import make_app
 from simrack.lab.emulator.faults import Chance
 from simrack.lab.emulator.rack import Lab, Plan, write_state
+from simrack.wire import tuning
 from simrack.wire.ports import SystemClock
 
 
@@ -27,6 +28,7 @@ async def serve(plan: Plan, state: Path, *, port: int = 0, faults_per_hour: floa
         await _first(work, ready)
         address = await _listen(runner, port)
         await asyncio.to_thread(write_state, state, lab.state(address))
+        tuning.settle()
         _announce(state, address)
         await _first(work, stop)
     finally:

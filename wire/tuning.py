@@ -1,5 +1,6 @@
-"""How the interpreter runs a controller or a control room: measured with benchmarks (docs/performance.md)."""
+"""How the interpreter runs our processes: measured with benchmarks (docs/performance.md)."""
 
+import asyncio
 import gc
 import sys
 
@@ -8,6 +9,8 @@ SWITCH_S = 0.001
 # A call leaves some 350 objects in cycles, half a minute after its end (the SIP library's dialogs). A full search
 # after 100,000 new objects is every few hundred calls: memory stays level, and young ones are searched less often.
 GC_AFTER = (10_000, 5, 2)
+# Every module of a box has been found by then, or is being brought back.
+MODULES_WITHIN_S = 30.0
 
 
 def settle(gc_after: tuple[int, int, int] = GC_AFTER) -> None:
@@ -16,3 +19,9 @@ def settle(gc_after: tuple[int, int, int] = GC_AFTER) -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*gc_after)
+
+
+async def keep(after_s: float = MODULES_WITHIN_S) -> None:
+    """Once more, for what the first seconds brought: at once and without a search, as calls may be up by now."""
+    await asyncio.sleep(after_s)
+    gc.freeze()
