@@ -16,6 +16,7 @@ from sqlalchemy import Table, bindparam, delete, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection, Row
 from sqlalchemy.sql.dml import Insert
+from sqlalchemy.sql.elements import ColumnElement
 
 from simrack.controller.calls.ports import Dialogs, Finished, OpenCall
 from simrack.controller.models import AlarmRow, AttemptRow, RecordRow
@@ -45,7 +46,7 @@ _CLOSE = (
     .where(t.open_call.c.call == bindparam("ended"))
     .returning(t.open_call.c.sip_call_id, t.open_call.c.from_tag)
 )
-_ATTEMPT = select(t.attempt.c.call, t.attempt.c.number, t.attempt.c.part).where(t.attempt.c.attempt == bindparam("of"))
+_ATTEMPT = select(t.attempt.c.call, t.attempt.c.number, t.attempt.c.part, t.attempt.c.box).where(t.attempt.c.attempt == bindparam("of"))
 _WAITING = select(*t.box_event_seen.primary_key.columns, t.box_event_seen.c.body).where(
     t.box_event_seen.c.attempt == bindparam("of"), t.box_event_seen.c.body.is_not(None)
 )
@@ -186,6 +187,11 @@ def _settle(connection: Connection, attempt: str) -> None:
     # The attempt that carried the call is the last one tried.
     if row.number == _last_attempt(connection, row.call):
         complete(connection, row.call, part)
+    else:
+        crossed = _crossed(connection, partitions.record_of(connection, row.call), part)
+        if crossed:
+            own = {"box": row.box, "channel": part.channel, "iccid": part.iccid, "imsi": part.imsi, "talk_network_ms": part.talk_ms}
+            connection.execute(update(t.cdr).where(partitions.record_of(connection, row.call)).values(**crossed, **own))
 
 
 def _take_waiting(connection: Connection, attempt: str) -> CallPart | None:
@@ -212,7 +218,19 @@ def complete(connection: Connection, call: str, part: CallPart) -> None:
     if part.alerting is not None:
         values["alerting"] = part.alerting
     estimated = partitions.record_of(connection, call) & columns.estimated
-    connection.execute(update(t.cdr).where(estimated).values(**values))
+    connection.execute(update(t.cdr).where(estimated).values(**values, **_crossed(connection, estimated, part)))
+
+
+def _crossed(connection: Connection, record: ColumnElement[bool], part: CallPart) -> dict[str, Any]:
+    """What changes in a record without an answer when the box tells, later than the record waits, that there was one."""
+    if part.connected is None:
+        return {}
+    columns = t.cdr.c
+    row = connection.execute(select(columns.outcome, columns.marks).where(record)).first()
+    if row is None or row.outcome not in ("cancelled", "failed"):
+        return {}
+    # As the call itself would have noted, had it still been there (`Conversation._cross`).
+    return {"outcome": "answered", "answered": part.connected, "marks": [*row.marks, "cancel-crossed"]}
 
 
 def open_alarm(

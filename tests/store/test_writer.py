@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -111,6 +112,23 @@ async def test_a_part_of_an_earlier_attempt_leaves_the_record_alone(writer: Writ
     assert story is not None
     assert (story.record.estimated, story.record.talk_network_ms) == (True, 0)
     assert [row.talk_ms for row in story.attempts] == [29950, 0]
+
+
+@pytest.mark.stack
+@pytest.mark.parametrize("carrier", ["a1", "a2"])
+@pytest.mark.parametrize("outcome", ["failed", "cancelled"])
+async def test_an_answer_that_is_told_late_is_counted(
+    writer: Writer, queries: Queries, outcome: Literal["failed", "cancelled"], carrier: str
+) -> None:
+    """A box that was stopped ended its leg with 503, the network answered, and its part came after the record: free talk."""
+    attempts = (an_attempt("a1", 1), an_attempt("a2", 2))
+    record = a_record(attempts=2, outcome=outcome, answered=None, marks=("rerouted",))
+    await writer.finish(Finished(record, None, (), attempts))
+    await writer.take_events([a_part_event(attempt=carrier)])
+    story = await ask(queries.story, "c1")
+    assert story is not None
+    assert (story.record.outcome, story.record.marks) == ("answered", ("rerouted", "cancel-crossed"))
+    assert (story.record.talk_network_ms, story.record.answered) == (29950, NOW + timedelta(seconds=4))
 
 
 @pytest.mark.stack
