@@ -16,7 +16,6 @@ from sqlalchemy import Table, bindparam, delete, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection, Row
 from sqlalchemy.sql.dml import Insert
-from sqlalchemy.sql.elements import ColumnElement
 
 from simrack.controller.calls.ports import Dialogs, Finished, OpenCall
 from simrack.controller.models import AlarmRow, AttemptRow, RecordRow
@@ -27,6 +26,8 @@ from simrack.controller.store.errors import StoreRefused
 from simrack.controller.store.queries import AT_LOG, LADDER
 from simrack.wire.messages import BoxEvent, CallPart
 
+#: Of a record whose call ended, for all that its sender heard, while the network answered it.
+CROSSED = "cancel-crossed"
 _OPEN = insert(t.open_call)
 _CONNECTED = (
     update(t.open_call)
@@ -130,7 +131,7 @@ def _keep_attempt(connection: Connection, record: RecordRow, attempt: AttemptRow
     if not insert_once(connection, t.attempt, values) and part is not None:
         connection.execute(update(t.attempt).where(t.attempt.c.attempt == attempt.attempt).values(**part_of_attempt(part)))
     if part is not None and record.estimated and attempt.number == record.attempts:
-        complete(connection, record.call, part)
+        complete(connection, record.call, attempt.box, part)
 
 
 def _insert_record(connection: Connection, values: Mapping[str, Any]) -> bool:
@@ -184,14 +185,11 @@ def _settle(connection: Connection, attempt: str) -> None:
     if part is None or row.part:
         return
     connection.execute(update(t.attempt).where(t.attempt.c.attempt == attempt).values(**part_of_attempt(part)))
-    # The attempt that carried the call is the last one tried.
+    # The attempt that carried the call is the last one tried, or one that connected while others were.
     if row.number == _last_attempt(connection, row.call):
-        complete(connection, row.call, part)
+        complete(connection, row.call, row.box, part)
     else:
-        crossed = _crossed(connection, partitions.record_of(connection, row.call), part)
-        if crossed:
-            own = {"box": row.box, "channel": part.channel, "iccid": part.iccid, "imsi": part.imsi, "talk_network_ms": part.talk_ms}
-            connection.execute(update(t.cdr).where(partitions.record_of(connection, row.call)).values(**crossed, **own))
+        _connected_late(connection, row.call, row.box, part)
 
 
 def _take_waiting(connection: Connection, attempt: str) -> CallPart | None:
@@ -207,9 +205,13 @@ def _last_attempt(connection: Connection, call: str) -> int | None:
     return connection.execute(select(t.cdr.c.attempts).where(partitions.record_of(connection, call))).scalar()
 
 
-def complete(connection: Connection, call: str, part: CallPart) -> None:
+def complete(connection: Connection, call: str, box: str, part: CallPart) -> None:
     """Put the network's figures in an estimated record: once, because the attempt's row then has its part."""
     columns = t.cdr.c
+    estimated = partitions.record_of(connection, call) & columns.estimated
+    row = connection.execute(select(columns.outcome, columns.marks, columns.box, columns.channel).where(estimated)).first()
+    if row is None or (CROSSED in row.marks and (row.box, row.channel) != (box, part.channel)):
+        return  # complete, or about another attempt, which the network answered
     values = {
         "talk_network_ms": part.talk_ms, "ring_ms": part.ring_ms, "cause_original": part.cause_text,
         "codec": part.media.codec or columns.codec, "mos": part.media.mos, "iccid": part.iccid or columns.iccid,
@@ -217,20 +219,29 @@ def complete(connection: Connection, call: str, part: CallPart) -> None:
     }  # fmt: skip
     if part.alerting is not None:
         values["alerting"] = part.alerting
-    estimated = partitions.record_of(connection, call) & columns.estimated
-    connection.execute(update(t.cdr).where(estimated).values(**values, **_crossed(connection, estimated, part)))
+    connection.execute(update(t.cdr).where(estimated).values(**values, **_crossed(row, part)))
 
 
-def _crossed(connection: Connection, record: ColumnElement[bool], part: CallPart) -> dict[str, Any]:
-    """What changes in a record without an answer when the box tells, later than the record waits, that there was one."""
-    if part.connected is None:
-        return {}
+def _connected_late(connection: Connection, call: str, box: str, part: CallPart) -> None:
+    """An attempt that others followed: where the network answered it and none of those, the record is about it."""
     columns = t.cdr.c
+    record = partitions.record_of(connection, call)
     row = connection.execute(select(columns.outcome, columns.marks).where(record)).first()
-    if row is None or row.outcome not in ("cancelled", "failed"):
+    crossed = _crossed(row, part) if row is not None else {}
+    if crossed:
+        own = {
+            "box": box, "channel": part.channel, "iccid": part.iccid, "imsi": part.imsi, "ring_ms": part.ring_ms,
+            "talk_network_ms": part.talk_ms, "cause_original": part.cause_text, "estimated": part.estimated,
+        }  # fmt: skip
+        connection.execute(update(t.cdr).where(record).values(**crossed, **own))
+
+
+def _crossed(row: Row[Any], part: CallPart) -> dict[str, Any]:
+    """What changes in a record without an answer when the box tells, later than the record waits, that there was one."""
+    if part.connected is None or row.outcome not in ("cancelled", "failed"):
         return {}
     # As the call itself would have noted, had it still been there (`Conversation._cross`).
-    return {"outcome": "answered", "answered": part.connected, "marks": [*row.marks, "cancel-crossed"]}
+    return {"outcome": "answered", "answered": part.connected, "marks": [*row.marks, CROSSED]}
 
 
 def open_alarm(

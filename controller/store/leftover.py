@@ -90,7 +90,7 @@ def _claim(connection: Connection, call: str, box: str, part: CallPart) -> None:
     if part.connected is not None:
         record |= {"outcome": "answered", "answered": part.connected}
     connection.execute(update(t.cdr).where(partitions.record_of(connection, call)).values(**record))
-    jobs.complete(connection, call, part)
+    jobs.complete(connection, call, box, part)
     if part.connected is None:
         # Another attempt may have followed this one, whose part is still to come.
         connection.execute(update(t.cdr).where(partitions.record_of(connection, call)).values(estimated=True))

@@ -115,20 +115,31 @@ async def test_a_part_of_an_earlier_attempt_leaves_the_record_alone(writer: Writ
 
 
 @pytest.mark.stack
+@pytest.mark.parametrize("estimated", [False, True])
 @pytest.mark.parametrize("carrier", ["a1", "a2"])
 @pytest.mark.parametrize("outcome", ["failed", "cancelled"])
 async def test_an_answer_that_is_told_late_is_counted(
-    writer: Writer, queries: Queries, outcome: Literal["failed", "cancelled"], carrier: str
+    writer: Writer, queries: Queries, outcome: Literal["failed", "cancelled"], carrier: str, estimated: bool
 ) -> None:
-    """A box that was stopped ended its leg with 503, the network answered, and its part came after the record: free talk."""
-    attempts = (an_attempt("a1", 1), an_attempt("a2", 2))
-    record = a_record(attempts=2, outcome=outcome, answered=None, marks=("rerouted",))
+    """A box that was stopped ended its leg with 503, the network answered, and its part came after the record: free talk.
+
+    The other attempt's own part comes last, and changes nothing of that.
+    """
+    channels = {"a1": 3, "a2": 5}
+    attempts = tuple(an_attempt(name, number, channel=channels[name]) for number, name in enumerate(channels, 1))
+    record = a_record(attempts=2, outcome=outcome, answered=None, marks=("rerouted",), channel=5)
     await writer.finish(Finished(record, None, (), attempts))
-    await writer.take_events([a_part_event(attempt=carrier)])
+    other = "a2" if carrier == "a1" else "a1"
+    told = [(carrier, {"estimated": estimated}), (other, {"connected": None, "talk_ms": 0})]
+    for seq, (name, changes) in enumerate(told, 1):
+        event = a_part_event(attempt=name, seq=seq)
+        body = event.body.model_copy(update={"channel": channels[name], **changes})
+        await writer.take_events([event.model_copy(update={"body": body})])
     story = await ask(queries.story, "c1")
     assert story is not None
-    assert (story.record.outcome, story.record.marks) == ("answered", ("rerouted", "cancel-crossed"))
-    assert (story.record.talk_network_ms, story.record.answered) == (29950, NOW + timedelta(seconds=4))
+    row = story.record
+    assert (row.outcome, row.marks, row.estimated) == ("answered", ("rerouted", "cancel-crossed"), estimated)
+    assert (row.talk_network_ms, row.answered, row.channel) == (29950, NOW + timedelta(seconds=4), channels[carrier])
 
 
 @pytest.mark.stack
