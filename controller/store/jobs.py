@@ -219,7 +219,7 @@ def complete(connection: Connection, call: str, box: str, part: CallPart) -> Non
     }  # fmt: skip
     if part.alerting is not None:
         values["alerting"] = part.alerting
-    connection.execute(update(t.cdr).where(estimated).values(**values, **_crossed(row, part)))
+    connection.execute(update(t.cdr).where(estimated).values(**values, **_crossed(row.outcome, row.marks, part)))
 
 
 def _connected_late(connection: Connection, call: str, box: str, part: CallPart) -> None:
@@ -227,7 +227,7 @@ def _connected_late(connection: Connection, call: str, box: str, part: CallPart)
     columns = t.cdr.c
     record = partitions.record_of(connection, call)
     row = connection.execute(select(columns.outcome, columns.marks).where(record)).first()
-    crossed = _crossed(row, part) if row is not None else {}
+    crossed = _crossed(row.outcome, row.marks, part) if row is not None else {}
     if crossed:
         own = {
             "box": box, "channel": part.channel, "iccid": part.iccid, "imsi": part.imsi, "ring_ms": part.ring_ms,
@@ -236,12 +236,12 @@ def _connected_late(connection: Connection, call: str, box: str, part: CallPart)
         connection.execute(update(t.cdr).where(record).values(**crossed, **own))
 
 
-def _crossed(row: Row[Any], part: CallPart) -> dict[str, Any]:
+def _crossed(outcome: str, marks: Sequence[str], part: CallPart) -> dict[str, Any]:
     """What changes in a record without an answer when the box tells, later than the record waits, that there was one."""
-    if part.connected is None or row.outcome not in ("cancelled", "failed"):
+    if part.connected is None or outcome not in ("cancelled", "failed"):
         return {}
     # As the call itself would have noted, had it still been there (`Conversation._cross`).
-    return {"outcome": "answered", "answered": part.connected, "marks": [*row.marks, CROSSED]}
+    return {"outcome": "answered", "answered": part.connected, "marks": [*marks, CROSSED]}
 
 
 def open_alarm(

@@ -130,7 +130,7 @@ async def test_an_answer_that_is_told_late_is_counted(
     record = a_record(attempts=2, outcome=outcome, answered=None, marks=("rerouted",), channel=5)
     await writer.finish(Finished(record, None, (), attempts))
     other = "a2" if carrier == "a1" else "a1"
-    told = [(carrier, {"estimated": estimated}), (other, {"connected": None, "talk_ms": 0})]
+    told: list[tuple[str, dict[str, object]]] = [(carrier, {"estimated": estimated}), (other, {"connected": None, "talk_ms": 0})]
     for seq, (name, changes) in enumerate(told, 1):
         event = a_part_event(attempt=name, seq=seq)
         body = event.body.model_copy(update={"channel": channels[name], **changes})
