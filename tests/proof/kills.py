@@ -15,6 +15,7 @@ from pathlib import Path
 
 from proof.common import BESIDE_CALLS, ROOT, Options, Proof, Slice, prove
 from system.floor import Size, keep_logs, open_floor
+from system.judge import LEEWAY_MS
 from system.kills import KINDS, PHASES, Kill, Result, channels_for, run_round
 
 from simrack.controller.store.engine import read_engine
@@ -23,12 +24,24 @@ from simrack.controller.store.engine import read_engine
 EACH = 8
 #: Of all calls, those that a box may mark although nothing was done to it: the machine stood still, or a broker was away.
 MOST_GUESSED = 0.02
+#: Of all kills, those whose talk times nobody could judge, because the judge itself stood still for longer than its 100 ms.
+MOST_UNJUDGED = 0.05
+UNJUDGED = "kills not judged: the machine stood still"
 #: A fresh installation after so many kills: its books stay small, and starts are tried as well.
 KILLS_A_FLOOR = 20
 
 
 def note(made: Slice, result: Result, options: argparse.Namespace) -> None:
-    """Add one kill to the slice; it counts if it met enough calls and was judged without indulgence."""
+    """Add one kill to the slice; it counts if it met enough calls and was judged without indulgence.
+
+    Where the machine stood still for longer than what talk times may differ by, a difference tells nothing of simrack: such
+    a kill is written down and counts for nothing. Whatever else is wrong in it counts.
+    """
+    if not options.busy and result.late_ms > LEEWAY_MS and result.findings.kinds == {"talk"}:
+        made.counts[UNJUDGED] += 1
+        made.figures.setdefault("not judged", []).extend([result.line(), *result.findings.lines()])
+        sys.stderr.write(f"{result.line()} (not judged)\n")
+        return
     counts = not result.thin(EACH) and not options.busy
     made.counts["kills" if counts else "kills that do not count"] += 1
     made.counts[f"kill {result.kill.kind}"] += 1
@@ -84,6 +97,9 @@ async def kill_them(options: Options) -> Slice:
     guessed, calls = made.counts["marked, and their box was never hit"], made.counts["calls"]
     if guessed > MOST_GUESSED * calls:
         made.wrong.append(f"[talk] {guessed} of {calls} records were marked by boxes that were never hit")
+    unjudged = made.counts[UNJUDGED]
+    if unjudged > max(1, MOST_UNJUDGED * made.counts["kills"]):
+        made.wrong.append(f"[talk] {unjudged} kills could not be judged: this machine is too busy for the proof")
     return made
 
 
