@@ -13,7 +13,7 @@ STRICT = argparse.Namespace(busy=False)
 
 
 def a_result(wrong: list[tuple[str, str]], late_ms: int) -> Result:
-    met = Counter(dict.fromkeys(WANTED, kills.EACH))
+    met: Counter[str] = Counter(dict.fromkeys(map(str, WANTED), kills.EACH))
     return Result(Kill("box", 0), met, Findings(wrong), calls=50, legs=50, estimated=0, back_s=2.0, worst_ms=140, late_ms=late_ms)
 
 
