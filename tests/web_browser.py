@@ -43,6 +43,8 @@ class Hand:
             thing.click()
         else:
             thing.focus()
+            # What was drawn this moment is not bound to its act yet: the key would take the way of a page without scripts.
+            self.page.wait_for_function("() => !document.querySelector('.htmx-swapping, .htmx-settling, .htmx-added')")
             self.page.keyboard.press("Enter")
 
     def tick(self, thing: Locator) -> None:
