@@ -97,6 +97,13 @@ class Hand:
             self.page.keyboard.press("g")
             self.page.keyboard.press(key)
 
+    def calls_by_sender(self) -> None:
+        """To the calls that stand, grouped by who sent them."""
+        self.menu("Calls", "c")
+        self.choose("Group by", "Sender")
+        self.button("Show")
+        expect(self.page).to_have_url(re.compile("group=sender"))
+
     def told(self, words: str) -> None:
         expect(self.page.get_by_role("status").filter(has_text=words)).to_be_visible(timeout=PATIENCE_MS)
 

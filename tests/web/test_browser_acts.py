@@ -26,10 +26,7 @@ def served(demo: Stand) -> Iterator[Served]:
 
 def calls(hand: Hand) -> None:
     page = hand.page
-    hand.menu("Calls", "c")
-    hand.choose("Group by", "Sender")
-    hand.button("Show")
-    expect(page).to_have_url(re.compile("group=sender"))
+    hand.calls_by_sender()
     hand.act(page.get_by_role("link", name="End…").first)
     hand.button("End 1 call")
     expect(page.locator("#say")).to_have_text("1 call ended")

@@ -26,9 +26,7 @@ def served(demo: Stand) -> Iterator[Served]:
 def group_ended(hand: Hand) -> int:
     """All calls of one sender, after their count was typed; how many."""
     page = hand.page
-    hand.menu("Calls", "c")
-    hand.choose("Group by", "Sender")
-    hand.button("Show")
+    hand.calls_by_sender()
     hand.act(page.locator("#end-group-1"))
     count = int(page.locator("#dialog h2").inner_text().split()[1])
     hand.button(f"End {count} calls")
