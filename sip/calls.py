@@ -127,6 +127,12 @@ class SipLeg:
     def call_id(self) -> str:
         return self._ids.call_id
 
+    def hang_up(self, cause: int, text: str = "") -> None:
+        raise NotImplementedError
+
+    def give_up(self, cause: int, text: str = "") -> None:
+        self.hang_up(cause, text)
+
     def accept_update(self, sdp: bytes | None) -> None:
         if self._agent is not None and self.stage is Stage.CONNECTED:
             self._agent.accept_offer(sdp)
@@ -342,6 +348,13 @@ class SipOutgoingLeg(SipLeg):
             if heard:
                 self._start_farewell()
 
+    def give_up(self, cause: int, text: str = "") -> None:
+        # An INVITE that goes on being repeated would reach the host's next run, whose channels are others' by then.
+        if self.stage is Stage.NEW or (self.stage is Stage.ENDING and self._farewell is None):
+            self._abandon(487, *(self._asked or (cause, text)))
+        else:
+            self.hang_up(cause, text)
+
     def provisional(self, status: int, sdp: bytes | None) -> None:
         self._silence.cancel()
         if self.stage is Stage.ENDING:
@@ -394,14 +407,18 @@ class SipOutgoingLeg(SipLeg):
             # Another host would be asked while this one dials: its 100 is only not read yet.
             self._silence = loop.call_later(CATCH_UP_S, self._no_response)
             return
-        assert self._agent is not None, "an outgoing leg has its dialog from the start"
         if self._asked is None:
-            cause, text = int(Cause.NETWORK_OUT_OF_ORDER), "no response"
-            self._agent.give_up((("Reason", reason_header(Cause.TIMER_EXPIRED, text)),))
-            self._failed(408, cause, text, "local", no_response=True)
+            self._abandon(408, int(Cause.NETWORK_OUT_OF_ORDER), "no response", Cause.TIMER_EXPIRED)
         else:
-            self._agent.give_up(())
-            self._failed(487, *self._asked, "local", no_response=True)
+            self._abandon(487, *self._asked)
+
+    def _abandon(self, status: int, cause: int, text: str, shown: int | None = None) -> None:
+        """End with nothing heard and repeat nothing; `shown` is the cause in the CANCEL, if it is another one."""
+        assert self._agent is not None, "an outgoing leg has its dialog from the start"
+        # Asked to cancel before, the CANCEL has its Reason already.
+        reason = (("Reason", reason_header(cause if shown is None else shown, text)),) if self._asked is None else ()
+        self._agent.give_up(reason)
+        self._failed(status, cause, text, "local", no_response=True)
 
     def _no_answer(self) -> None:
         self.hang_up(Cause.NO_ANSWER, "no answer")

@@ -145,6 +145,9 @@ class Leg(Protocol):
     def hang_up(self, cause: int, text: str = "") -> None:
         """End the leg whatever its stage: CANCEL, failure response, or BYE, with a Reason header."""
 
+    def give_up(self, cause: int, text: str = "") -> None:
+        """End the leg to a host that is known to be gone: `hang_up`, but an INVITE without any answer is not repeated."""
+
 
 class IncomingLeg(Leg, Protocol):
     """A call that came to us. Nothing has been sent when the application gets it, not even 100."""

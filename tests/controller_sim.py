@@ -115,6 +115,10 @@ class SimLeg:
         elif self.cancel_works:
             self.say(Failed(487, int(cause), text, "local"))
 
+    def give_up(self, cause: int, text: str = "") -> None:
+        self.note("give-up")
+        self.hang_up(cause, text)
+
     cancel_works = True
 
 

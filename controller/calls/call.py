@@ -249,6 +249,6 @@ class Call(Conversation):
         # A ringing call goes on while only the box's MQTT link is down: its SIP may be well.
         if attempt.rang and not item.dead:
             return None
-        attempt.leg.hang_up(Cause.NETWORK_OUT_OF_ORDER, "box lost")
+        attempt.leg.give_up(Cause.NETWORK_OUT_OF_ORDER, "box lost")
         self.history.mark("box-lost")
         return Failed(503, Cause.NETWORK_OUT_OF_ORDER, "box lost", side="local", no_response=True)

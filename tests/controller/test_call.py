@@ -543,6 +543,7 @@ async def test_box_lost_while_dialling_goes_to_the_next() -> None:
     run.call.box_gone(BoxGone("box-1", dead=False))
     (await run.dialled(2)).say(connected())
     await run.journal("sender:200")
+    assert "box1:give-up" in on.journal, "repeated, its INVITE would reach the box's next run"
     run.sender.say(Disconnected(16))
     assert (await run.record()).box == "box-2"
 

@@ -159,6 +159,9 @@ class Leg:
     def hang_up(self, cause: int, text: str = "") -> None:
         self.sent.append(f"bye {cause} {text}".strip())
 
+    def give_up(self, cause: int, text: str = "") -> None:
+        raise AssertionError("a box has no host behind it that could be lost")
+
     def accept_update(self, sdp: bytes | None) -> None:
         self.sent.append("updated")
 

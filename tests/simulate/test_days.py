@@ -13,7 +13,7 @@ import pytest
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(240)]
 #: Seeds that are tried each time, and as many that nobody has tried before: 8 x 5 days.
-FIXED = (1, 2, 3, 5, 8, 13)
+FIXED = (1, 2, 3, 5, 8, 10027)  # the last one showed an INVITE that outlived the box it was for
 FRESH = tuple(random.SystemRandom().randrange(10**3, 10**6) for _ in range(2))
 DAYS = 5
 

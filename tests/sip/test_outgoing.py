@@ -238,6 +238,45 @@ async def test_cancel_towards_a_silent_host(rig: Rig, peer: Peer) -> None:
     assert (failed.status, failed.cause, failed.no_response, failed.side) == (487, 16, True, "local")
 
 
+@pytest.mark.parametrize("cancelled_before", [False, True])
+async def test_leg_to_a_lost_box_is_given_up_at_once(rig: Rig, peer: Peer, *, cancelled_before: bool) -> None:
+    """An INVITE that was repeated reached the box's next run, which had given the channel to another call."""
+    leg = rig.dial(peer, no_response_s=1000)
+    invite = await peer.request("INVITE")
+    if cancelled_before:
+        leg.hang_up(16, "gone")
+    leg.give_up(38, "box lost")
+    failed = await event(leg)
+    assert isinstance(failed, Failed)
+    expected = (487, 16 if cancelled_before else 38, True, "local")
+    assert (failed.status, failed.cause, failed.no_response, failed.side) == expected
+    cancel = await peer.request("CANCEL")
+    assert (cancel.branch, cancel.cseq) == (invite.branch, invite.cseq)
+    assert f"cause={expected[1]}" in cancel.one("reason")
+    sent = peer.count("INVITE")
+    age(3)
+    await peer.fence()
+    assert peer.count("INVITE") == sent
+    peer.reply(cancel, 200)
+    peer.reply(invite, 487)
+    await peer.request("ACK")
+    assert rig.stack.legs == 0
+
+
+async def test_ringing_leg_to_a_lost_box_is_cancelled(rig: Rig, peer: Peer) -> None:
+    """The box may live on: its last word is waited for as after any other cancellation."""
+    leg = rig.dial(peer)
+    invite = await peer.request("INVITE")
+    peer.reply(invite, 180)
+    await event(leg)
+    leg.give_up(38, "box lost")
+    cancel = await peer.request("CANCEL")
+    assert leg.events.empty()
+    peer.reply(cancel, 200)
+    peer.reply(invite, 487)
+    assert isinstance(await event(leg), Failed)
+
+
 async def test_cancelled_call_without_last_word(rig: Rig, peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
     """A far end that never sends the 487 does not hold the call for ever (RFC 3261 9.1)."""
     monkeypatch.setattr(calls, "CANCEL_WAIT_S", 0.05)
