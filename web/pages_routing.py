@@ -19,13 +19,11 @@ from simrack.web.needs import needs
 from simrack.web.sections import BY_KIND, ROUTING_TABS
 from simrack.web.services import configuration, drafts, route_tests
 from simrack.web.services.inventory import href
+from simrack.web.services.live import which_way
 from simrack.web.text import iccid_text
-from simrack.wire import topics
-from simrack.wire.errors import CommandFailed
 
 pages = Blueprint("routing", __name__)
 
-EXPLAIN = "explain"
 #: A call's fields; longer than any number, shorter than a form that hurts.
 FIELD_MOST = 100
 MOST_SWITCHED = 500
@@ -64,16 +62,7 @@ def question() -> Question:
 
 def explained(asked: Question) -> tuple[Explanation | None, str]:
     """The controller's explanation, or why there is none."""
-    args = {"sender": asked.sender, "called": asked.called, "calling": asked.calling}
-    try:
-        reply = room().live.command(topics.controller_command(), EXPLAIN, args, actor=me().actor)
-    except CommandFailed as failed:
-        return None, str(failed)
-    if not reply.ok:
-        return None, reply.error or "the controller refused it"
-    told = reply.result.get("explanation")
-    # A controller of another release may answer otherwise.
-    return (Explanation.model_validate(told), "") if told is not None else (None, "the controller explained nothing")
+    return which_way({"sender": asked.sender, "called": asked.called, "calling": asked.calling})
 
 
 @pages.get("/routing/explain")

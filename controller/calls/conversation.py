@@ -17,7 +17,7 @@ import structlog
 from simrack.controller.calls import outcome, record
 from simrack.controller.calls.attempt import Attempt
 from simrack.controller.calls.outcome import End
-from simrack.controller.calls.ports import Dialogs
+from simrack.controller.calls.ports import CROSSED, UNANSWERED, Dialogs
 from simrack.controller.calls.record import History
 from simrack.controller.calls.services import Services
 from simrack.controller.calls.storing import keep
@@ -204,7 +204,7 @@ class Conversation(ABC):
     def _cross(self, attempt: Attempt) -> None:
         """A CANCEL, whoever wanted it, and the network's connect crossed: the network counts an answered call, so do we."""
         history = self.history
-        history.mark("cancel-crossed")
+        history.mark(CROSSED)
         attempt.answered = True
         end = history.end
         if end is None or end.outcome == "cancelled":
@@ -218,7 +218,7 @@ class Conversation(ABC):
         end, unseen = self.history.end, [one for one in self.attempts if one.connected_unseen]
         if not unseen:
             return
-        if end is not None and end.outcome in ("cancelled", "failed"):
+        if end is not None and end.outcome in UNANSWERED:
             # Not the last one always: a box that stops refuses a call while its module connects, and others were tried.
             self._cross(unseen[-1])
         else:

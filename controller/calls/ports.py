@@ -12,6 +12,10 @@ from simrack.sip.legs import Dial, DialogIds, Leg, OutgoingLeg
 from simrack.wire.messages import BoxEvent, CallPart
 
 Direction = Literal["out", "in"]
+#: Mark of a record whose call ended, for all that its sender heard, while the network answered it.
+CROSSED = "cancel-crossed"
+#: Outcomes that such an answer changes.
+UNANSWERED = ("cancelled", "failed")
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection, Row
 from sqlalchemy.sql.dml import Insert
 
-from simrack.controller.calls.ports import Dialogs, Finished, OpenCall
+from simrack.controller.calls.ports import CROSSED, UNANSWERED, Dialogs, Finished, OpenCall
 from simrack.controller.models import AlarmRow, AttemptRow, RecordRow
 from simrack.controller.routing.explanation import stored_text
 from simrack.controller.store import partitions, prepared
@@ -26,8 +26,6 @@ from simrack.controller.store.errors import StoreRefused
 from simrack.controller.store.queries import AT_LOG, LADDER
 from simrack.wire.messages import BoxEvent, CallPart
 
-#: Of a record whose call ended, for all that its sender heard, while the network answered it.
-CROSSED = "cancel-crossed"
 _OPEN = insert(t.open_call)
 _CONNECTED = (
     update(t.open_call)
@@ -238,7 +236,7 @@ def _connected_late(connection: Connection, call: str, box: str, part: CallPart)
 
 def _crossed(outcome: str, marks: Sequence[str], part: CallPart) -> dict[str, Any]:
     """What changes in a record without an answer when the box tells, later than the record waits, that there was one."""
-    if part.connected is None or outcome not in ("cancelled", "failed"):
+    if part.connected is None or outcome not in UNANSWERED:
         return {}
     # As the call itself would have noted, had it still been there (`Conversation._cross`).
     return {"outcome": "answered", "answered": part.connected, "marks": [*marks, CROSSED]}

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from simrack.controller.models import Explanation
 from simrack.web.app import mask, me, own, room
 from simrack.web.rack import Rack
 from simrack.wire import topics
@@ -21,3 +22,13 @@ def ask(action: str, args: dict[str, Any]) -> Mapping[str, Any]:
     if not reply.ok:
         raise CommandFailed(reply.error or "the controller refused it")
     return reply.result
+
+
+def which_way(asked: dict[str, Any]) -> tuple[Explanation | None, str]:
+    """The controller's explanation of which way a call would go, or why there is none."""
+    try:
+        told = ask("explain", asked).get("explanation")
+    except CommandFailed as failed:
+        return None, str(failed)
+    # A controller of another release may answer otherwise.
+    return (Explanation.model_validate(told), "") if told is not None else (None, "the controller explained nothing")

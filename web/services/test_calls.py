@@ -29,9 +29,8 @@ from simrack.web.app import Room, me, own, room, who
 from simrack.web.errors import BadForm
 from simrack.web.phone import TONE_HZ, NotPlaced, Order, Phone, PhoneCall, State
 from simrack.web.services import configuration
-from simrack.web.services.live import ask
+from simrack.web.services.live import which_way
 from simrack.web.text import number_text
-from simrack.wire.errors import CommandFailed
 from simrack.wire.sections import parse_address
 
 log = structlog.get_logger(__name__)
@@ -246,13 +245,7 @@ def order_of(wish: Wish) -> Order:
 
 def way_of(number: str, caller: Caller, over: Over | None = None) -> tuple[Explanation | None, str]:
     """Which way a call would go, from the controller; or why there is no telling."""
-    try:
-        asked = {"sender": caller.name, "called": number, "calling": caller.calling, **({"over": str(over)} if over else {})}
-        told_ = ask("explain", asked).get("explanation")
-    except CommandFailed as error:
-        return None, str(error)
-    # A controller of another release may answer otherwise.
-    return (Explanation.model_validate(told_), "") if told_ is not None else (None, "the controller explained nothing")
+    return which_way({"sender": caller.name, "called": number, "calling": caller.calling, **({"over": str(over)} if over else {})})
 
 
 def _check_number(order: Order) -> None:
