@@ -73,7 +73,6 @@ class Field:
             return f"{self.least:,} or more"
         return f"{self.least or 0:,} to {self.most:,}"
 
-
     @property
     def usual(self) -> str:
         """The default as people read it."""

@@ -54,22 +54,11 @@ class Scope:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """A piece of a tile's bar, in percent of its width."""
-
-    tone: str
-    count: int
-    left: float
-    width: float
-
-
-@dataclass(frozen=True, slots=True)
 class Shape:
     """What a tile shows of a box's channels, whichever box it is."""
 
     busy: int
     words: str
-    parts: tuple[Part, ...]
     bar: Markup
     troubles: int
 
@@ -83,8 +72,7 @@ class Tile:
     state: str  # "" or what a person should know first
     calls: int
     channels: int
-    parts: tuple[Part, ...]
-    bar: Markup  # the same, drawn
+    bar: Markup  # its channels by tone, drawn
     label: str
     troubles: int
 
@@ -178,7 +166,7 @@ def tile(box: str, rack: Rack, now: datetime) -> Tile:
         tone, state = "warn", "its file can't be written"
     first = f"{box}: {state}" if state else box
     label = ", ".join(filter(None, (first, f"{calls} of {channels} channels in a call", shape.words)))
-    return Tile(box, tone, state, calls, channels, shape.parts, shape.bar, label, shape.troubles)
+    return Tile(box, tone, state, calls, channels, shape.bar, label, shape.troubles)
 
 
 @lru_cache(SHAPES_KEPT)
@@ -187,8 +175,7 @@ def _shape(counted: frozenset[tuple[Kind, int]], online: bool, channels: int) ->
     tones = tile_tones(kinds, channels, online=online)
     busy = sum(count for kind, count in kinds.items() if kind.state in IN_CALL)
     words = ", ".join(f"{tones[name]} {WORDS[name]}" for name in ORDER if tones[name])
-    parts = _bar(tones, channels)
-    return Shape(busy, words, parts, _drawn(parts), sum(tones[name] for name in TROUBLE))
+    return Shape(busy, words, _bar(tones, channels), sum(tones[name] for name in TROUBLE))
 
 
 def tile_tones(kinds: Kinds, channels: int, *, online: bool) -> Counter[str]:
@@ -208,17 +195,12 @@ def _tone_of(kind: Kind) -> str:
     return "drain" if kind.marked and kind.state is ChannelState.READY else cells.LOOKS[kind.state][0]
 
 
-def _bar(tones: Counter[str], whole: int) -> tuple[Part, ...]:
-    parts, left = [], 0.0
+def _bar(tones: Counter[str], whole: int) -> Markup:
+    """The bar of an image 100 wide: here and not in the template, so that it is drawn once for all boxes alike."""
+    rect, left, drawn = Markup('<rect class="t-{}" x="{}" width="{}" height="6"/>'), 0.0, Markup("")
     for tone in ORDER:
         if tones[tone]:
             width = 100 * tones[tone] / whole
-            parts.append(Part(tone, tones[tone], left, width))
+            drawn += rect.format(tone, round(left, 1), round(width, 1))
             left += width
-    return tuple(parts)
-
-
-def _drawn(parts: tuple[Part, ...]) -> Markup:
-    """The bar's pieces for an image 100 wide: here and not in the template, so that it is drawn once for all alike."""
-    rect = Markup('<rect class="t-{}" x="{}" width="{}" height="6"/>')
-    return Markup("").join(rect.format(part.tone, round(part.left, 1), round(part.width, 1)) for part in parts)
+    return drawn
