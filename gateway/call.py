@@ -500,9 +500,11 @@ class LiveCall:
 
     async def _put_on_hook(self, cause: int) -> None:
         driver = self.line.driver
+        # Another caller may ring in the moment after; only a call that itself rang is over when nothing rings.
+        rang = self.state.direction == "in" and self.moments.connected is None
         for _ in range(HANG_UP_TRIES):
             ended = await driver.hang_up(cause)
-            if not await driver.in_call():
+            if not await driver.in_call(ringing=rang):
                 # The question takes its time too, which is none of the talk.
                 self._note("released", ended)
                 return

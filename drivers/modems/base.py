@@ -210,8 +210,8 @@ class ModemDriver(ABC):
         """The last call's cause as (Q.850, the module's own words), from +CEER or what the family has."""
 
     @abstractmethod
-    async def in_call(self) -> bool:
-        """Ask the module whether it holds a voice call (+CLCC without data rows)."""
+    async def in_call(self, *, ringing: bool = True) -> bool:
+        """Ask the module whether it holds a voice call (+CLCC without data rows); `ringing`: also one that only rings."""
 
     @abstractmethod
     async def refresh(self) -> NetworkInfo:

@@ -148,8 +148,9 @@ class SimDriver(ModemDriver):
     async def release_cause(self) -> tuple[int, str]:
         return int(Cause.NORMAL), ""
 
-    async def in_call(self) -> bool:
-        return (await self._ask("AT+CLCC")).busy
+    async def in_call(self, *, ringing: bool = True) -> bool:
+        module = await self._ask("AT+CLCC")
+        return module.row is not None or (ringing and module.ringing is not None)
 
     async def refresh(self) -> NetworkInfo:
         return NetworkInfo(stat=1, operator="Lab", technology="LTE", signal_dbm=-71)

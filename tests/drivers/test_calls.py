@@ -192,6 +192,18 @@ async def test_hang_up_tries_every_way_until_the_list_is_empty(bench: Begin, way
     assert order == ["AT+QHUP=16", "AT+CHUP", "ATH"]
 
 
+async def test_who_rings_in_the_moment_after_a_call_is_not_hung_up_with_it(bench: Begin) -> None:
+    """Else the next caller would be cut off, and the call before would last until the ring was gone."""
+    module = await bench("ec25_hang_up_then_ring")
+    await module.driver.dial(NUMBER)
+    await module.progress(DIALLING, ACTIVE)
+    await module.driver.hang_up()
+    await module.progress(RELEASED)
+    assert (await module.progress(Progress.INCOMING)).number == "+88210777"
+    assert [text for text in module.module.sent if text in ("AT+QHUP=16", "AT+CHUP", "ATH")] == ["AT+QHUP=16"]
+    assert (await module.driver.in_call(), await module.driver.in_call(ringing=False)) == (True, False)
+
+
 @pytest.mark.parametrize("cancelled", [True, False], ids=["dial cancelled", "hang-up beside it"])
 async def test_cancel_while_the_dial_is_outstanding(
     bench: Begin, monkeypatch: pytest.MonkeyPatch, cancelled: bool

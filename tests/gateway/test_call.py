@@ -108,8 +108,10 @@ class Driver(ModemDriver):
     async def release_cause(self) -> tuple[int, str]:
         return 16, ""
 
-    async def in_call(self) -> bool:
-        return self.off_hook
+    rings_after = False  # somebody else calls as soon as a call is over
+
+    async def in_call(self, *, ringing: bool = True) -> bool:
+        return self.off_hook or (ringing and self.rings_after)
 
     async def refresh(self) -> NetworkInfo:
         return NetworkInfo(stat=1)
@@ -405,6 +407,15 @@ async def test_cancel_while_the_dial_command_is_out_hangs_up_and_rests(rig: Rig)
     assert (part.cause, part.side, part.connected) == (16, "calling", None)
     assert leg.sent == ["100"]
     assert rig.state is S.READY
+
+
+async def test_who_rings_in_the_moment_after_a_call_is_not_hung_up_with_it(rig: Rig) -> None:
+    """Talk lasted until the next caller was gone, who was cut off."""
+    leg = await rig.up()
+    rig.driver.rings_after = True
+    leg.events.put_nowait(legs.Disconnected(16))
+    await rig.part()
+    assert rig.driver.told.count("hang up 16") == 1
 
 
 async def test_cancel_that_crosses_the_connect_counts_as_an_answered_call(rig: Rig) -> None:

@@ -31,6 +31,11 @@ class Row:
     state: Progress
     number: str = ""
 
+    @property
+    def rings(self) -> bool:
+        """Somebody calls, and nobody has answered."""
+        return not self.outgoing and self.state in (Progress.INCOMING, Progress.WAITING)
+
 
 @dataclass(frozen=True, slots=True)
 class Over:

@@ -290,11 +290,13 @@ class GenericDriver(ServedDriver):
 
     async def _climb_down(self, cause: int) -> float:
         commands = self._hang_up_commands(cause)
+        # Who rings in the moment after a call is the next one: neither a proof against its end nor to be turned away.
+        rings_too = self.view.state in (None, Progress.INCOMING)
         self._orders = frozenset(command.text for command in commands)
         for command in commands:
             answer = await self._try(command, Priority.URGENT)
             since = _worked(answer.sent, answer.at) if answer is not None else self._clock.monotonic()
-            ended = await self._on_hook(since, ON_HOOK_S if answer is not None else 0.0)
+            ended = await self._on_hook(since, ON_HOOK_S if answer is not None else 0.0, rings_too=rings_too)
             if ended is not None:
                 return ended
         raise ModemRefused("still off-hook after every way to hang up")
@@ -303,17 +305,19 @@ class GenericDriver(ServedDriver):
         """Ways to hang up, tried in this order until the call is gone."""
         return (AtCommand("AT+CHUP", timeout_s=CALL_S), AtCommand("ATH", timeout_s=CALL_S))
 
-    async def _on_hook(self, since: float, within_s: float) -> float | None:
-        """Since when the module has no call; None when it still has one after `within_s`.
+    async def _on_hook(self, since: float, within_s: float, *, rings_too: bool) -> float | None:
+        """Since when the module has no call (`rings_too`: nor rings); None when it still has one after `within_s`.
 
         `since`, when the command worked, if the first look finds none: asking took its time too, which is none of the talk.
         """
         deadline = self._clock.monotonic() + within_s
         while True:
-            # The hang-up command was taken and this list is empty: two proofs.
-            if not await self._voice_rows():
+            rows = await self._voice_rows()
+            # The hang-up command was taken and the call is in this list no more: two proofs.
+            if not any(rings_too or not row.rings for row in rows):
                 self._do(self.view.ended(), since)
                 self.view.failed()
+                self._do(self.view.listing(rows))
                 return since
             since = self._clock.monotonic()
             if since >= deadline:
@@ -343,8 +347,8 @@ class GenericDriver(ServedDriver):
         answer = await self._try(AtCommand("AT+CEER", ("+CEER:",), timeout_s=CEER_S), Priority.URGENT)
         return replies.release_cause(answer.first) if answer is not None else (0, "")
 
-    async def in_call(self) -> bool:
-        return bool(await self._voice_rows())
+    async def in_call(self, *, ringing: bool = True) -> bool:
+        return any(ringing or not row.rings for row in await self._voice_rows())
 
     async def _voice_rows(self, priority: Priority = Priority.URGENT) -> tuple[Row, ...]:
         command = CLCC if priority is Priority.URGENT else replace(CLCC, timeout_s=CLCC_WATCH_S)
