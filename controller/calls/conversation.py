@@ -421,6 +421,23 @@ class Conversation(ABC):
         except StoreError as error:
             # Two people are connected; ending their call because a disk is slow would help nobody.
             self._go_on_unwritten("dialog identifiers were not stored", error)
+            if isinstance(error, StoreDown):
+                self._pumps.append(self._group.create_task(self._store_later(dialogs)))
+
+    async def _store_later(self, dialogs: Dialogs) -> None:
+        """Until the database takes it: the call may go on for an hour, and another run must be able to go on with it."""
+        while self._stored is dialogs:
+            await asyncio.sleep(self._on.limits.store_retry_s)
+            try:
+                await self._on.store.connected(self.id, dialogs)
+            except StoreDown:
+                continue
+            except StoreError as error:
+                self._log.error("dialog identifiers were refused", error=str(error))
+                return
+            self._on.alarms.set("store-down", active=False)
+            self._log.info("dialog identifiers are stored after all")
+            return
 
     def _go_on_unwritten(self, what: str, error: StoreError) -> None:
         self._log.error(what, error=str(error))

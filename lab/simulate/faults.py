@@ -148,12 +148,12 @@ class Faults:
 
     def database(self) -> None:
         disk = self.world.disk
-        disk.broken = self.rng.choice(("database or disk is full", "disk I/O error", "database is locked"))
-        disk.at = self.rng.choice(("begin", "commit"))
+        said = self.rng.choice(("database or disk is full", "disk I/O error", "database is locked"))
+        disk.fail(said, self.rng.choice(("begin", "commit")), self.world.loop.time())
         self._later(self.rng.choice(TROUBLE_S), self._mend_database)
 
     def _mend_database(self) -> None:
-        self.world.disk.broken = ""
+        self.world.disk.mend(self.world.loop.time())
 
     def box_disk(self) -> None:
         folder = str(self.world.folder / self._box().name)
@@ -193,7 +193,7 @@ class Faults:
         world.broker.start()
         world.wire.cut.clear()
         world.wire.loss = 0.0
-        world.disk.broken = ""
+        world.disk.mend(world.loop.time())
         FULL_DISKS.clear()
         for process in world.processes:
             process.thaw()

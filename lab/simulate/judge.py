@@ -31,6 +31,8 @@ BOX_START_S = 6.0
 REPEAT_S = 4.0
 #: Time stands still for a frozen process; what it measures meanwhile is off by that.
 EDGE_S = 0.3
+#: What a database refused is on disk this long after it is well again.
+STORED_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +194,7 @@ class Judge:
         if self._touched(controller.gaps, row.setup) and call.answered_at is None:
             # It was not answered for the sender yet: its INVITE died with the controller.
             return
-        if self._late(row, call):
+        if self._late(row, call) or self._unstorable(row, call):
             return
         invariant = 8 if self._touched(controller.gaps, row.setup) else 5
         if controller.gaps and controller.gaps[-1][1] == float("inf"):
@@ -206,6 +208,16 @@ class Judge:
         """Whether the network answered an attempt that was given up before."""
         return call.answered_at is None or any(
             other is not row and other.number == row.number and other.setup > row.setup for other in self._rows()
+        )
+
+    def _unstorable(self, row: Row, call: SenderCall) -> bool:
+        """Whether the database refused the answer and had not been well for long when the controller died."""
+        if row.answered is None or call.answered_at is None:
+            return False
+        begun, heard = row.answered - EDGE_S, call.answered_at + EDGE_S
+        return any(
+            bad <= heard and well >= begun and begun <= died <= well + STORED_S
+            for bad, well in self.world.disk.bad for died, _born in self.world.controller.gaps
         )
 
     def _touched(self, gaps: list[tuple[float, float]], since: float) -> bool:
@@ -335,7 +347,8 @@ class Judge:
     def _audit_talk(self, number: str, call: SenderCall, record: tuple[Any, ...]) -> None:
         name, outcome, talk_ms, estimated = record[:4]
         rows = [row for row in self._rows() if row.number == number and row.direction == "out"]
-        if call.answered_at is not None and outcome != "answered" and not (estimated and self.world.disk.refused):
+        excused = estimated and any(self._unstorable(row, call) for row in rows)
+        if call.answered_at is not None and outcome != "answered" and not excused:
             # A database that was down at the answer and stayed so until a kill knows of no answer.
             self.breach(1, f"the sender of {number} heard 200, its record says {outcome}", number)
         if estimated:
@@ -421,6 +434,7 @@ class Judge:
         self._estimated.clear()
         self._first_row = len(self.world.network.rows)
         self.world.disk.refused = 0
+        self.world.disk.bad = [gap for gap in self.world.disk.bad if gap[1] == float("inf")]
         for process in self.world.processes:
             process.gaps = [gap for gap in process.gaps if gap[1] == float("inf")]
             process.frozen.clear()

@@ -44,6 +44,19 @@ class Disk:
         self.at = "begin"  # or "commit": a disk that is full takes the rows and refuses the commit
         self.slow_s = 0.0
         self.refused = 0
+        self.bad: list[tuple[float, float]] = []  # when it was broken, for the judge
+
+    def fail(self, said: str, at: str, now: float) -> None:
+        """From now on it refuses each transaction."""
+        self.mend(now)
+        self.broken, self.at = said, at
+        self.bad.append((now, float("inf")))
+
+    def mend(self, now: float) -> None:
+        """It is well again."""
+        if self.broken:
+            self.broken = ""
+            self.bad[-1] = (self.bad[-1][0], now)
 
     def begin(self, _connection: object) -> None:
         self._check("begin")

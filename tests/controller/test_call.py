@@ -677,6 +677,24 @@ async def test_database_down_at_the_answer_does_not_end_the_call() -> None:
     assert (await run.record()).outcome == "answered"
 
 
+async def test_identifiers_are_stored_when_the_database_is_back() -> None:
+    """A controller that restarts an hour later must still find the call that was answered in the bad minute."""
+    on = stage(candidate(1))
+    run = Running(on)
+    leg = await run.dialled()
+    on.store.down = True
+    leg.say(connected())
+    await run.journal("sender:200")
+    assert not on.store.dialogs
+    on.store.down = False
+    await run.journal("store:dialogs")
+    assert on.store.dialogs[run.call.id].box == "box-1"
+    assert not on.alarms.open
+    run.sender.say(Disconnected(16))
+    await run.record()
+    assert on.journal.count("store:dialogs") == 1
+
+
 async def test_merged_request_makes_no_second_record() -> None:
     """The same INVITE over two ways is one call (RFC 3261 8.2.2.2)."""
     on = stage(candidate(1))
