@@ -167,11 +167,11 @@ class Faults:
 
     def late(self) -> None:
         module = self._module()
-        module.late_s = self.rng.choice((0.5, 2.0, 4.0))
+        module.answer_late(self.rng.choice((0.5, 2.0, 4.0)))
         self._later(self.rng.choice(TROUBLE_S), self._in_time, module)
 
     def _in_time(self, module: SimModule) -> None:
-        module.late_s = 0.0
+        module.answer_late(0.0)
 
     def incoming(self) -> None:
         """Somebody calls a card, at best just when it dials."""
@@ -199,5 +199,5 @@ class Faults:
             process.thaw()
             process.start()
         for module in world.network.modules.values():
-            module.late_s = 0.0
+            module.answer_late(0.0)
             module.come_back()

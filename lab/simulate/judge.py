@@ -267,7 +267,8 @@ class Judge:
         controller = self.world.controller
         if controller.frozen and controller.frozen[-1][1] > self.now - UNCLAIMED_S:
             return
-        if self.now - since > UNCLAIMED_S:
+        # It hangs up when it comes to it: behind what it does already.
+        if self.now - since > UNCLAIMED_S + 2 * module.slowest_s:
             self.breach(1, f"{_seat(row.seat)} still holds {row.number}, which no record claims", row.number)
 
     def _must_follow_sender(self, row: Row, quiet_since: float) -> None:
@@ -441,6 +442,7 @@ class Judge:
         for module in self.world.network.modules.values():
             module.faults = [fault for fault in module.faults if fault[1] == float("inf")]
             module.hung_at.clear()
+            module.slowest_s = module.late_s
 
 
 @dataclass(frozen=True, slots=True)

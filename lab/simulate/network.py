@@ -73,13 +73,17 @@ class SimModule:
         self.network, self.seat, self.iccid = network, seat, iccid
         self.imsi, self.imei = imsi, f"35693803{iccid[-7:]}"
         self.present, self.hung = True, False
-        self.late_s = 0.0
+        self.late_s = self.slowest_s = 0.0  # how late it answers, now and at worst since the judge's last audit
         self.row: Row | None = None
         self.ringing: Row | None = None
         self.hears: ModuleHears | None = None
         self.faults: list[tuple[float, float]] = []  # when it was hung or away, for the judge
         self.hung_at: list[float] = []
         self._unsaid: list[tuple[str, int]] = []
+
+    def answer_late(self, late_s: float) -> None:
+        """From now on each answer takes so much longer."""
+        self.late_s, self.slowest_s = late_s, max(self.slowest_s, late_s)
 
     @property
     def busy(self) -> bool:
