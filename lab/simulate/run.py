@@ -1,6 +1,7 @@
 """Runs a rack for simulated days, stretch by stretch: calls and faults, then quiet, then the audit, then a pause."""
 
 import asyncio
+import gc
 import random
 import shutil
 import tempfile
@@ -184,6 +185,7 @@ class Simulation:
     async def _stretch(self) -> None:
         """Calls and faults, then quiet, then the audit."""
         begun, rng = self._loop.time(), self._rng
+        gc.collect()
         self.judge.new_stretch()
         self.world.broker.tidy()
         count = rng.randint(*CALLS)
@@ -265,7 +267,7 @@ def simulate(seed: int, days: float, size: Size | None = None, stretches: int = 
     loop = VirtualLoop()
     simulation = Simulation(loop, folder, seed, days, size, stretches)
     try:
-        with simulated_files(), _listening(simulation):
+        with simulated_files(), _listening(simulation), _searched_at_will():
             asyncio.set_event_loop(loop)
             try:
                 loop.run_until_complete(simulation.run())
@@ -278,6 +280,19 @@ def simulate(seed: int, days: float, size: Size | None = None, stretches: int = 
         loop.close()
         shutil.rmtree(folder, ignore_errors=True)
     return _told(simulation, time.process_time() - begun)
+
+
+@contextmanager
+def _searched_at_will() -> Iterator[None]:
+    """Cycles are searched for between stretches alone: what a search ends calls the loop, at a moment that no seed sets."""
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        gc.unfreeze()
 
 
 async def _let_die() -> None:
