@@ -37,8 +37,9 @@ DIAL_GRACE_S = 1.0
 # After a hang-up command: until the call must be gone from +CLCC before the next one is tried. Networks were
 # seen to take 1 s for the release of an alerting call.
 # The module ended the call between the order and its OK, which a busy module or a busy box makes late: the middle of both is
-# nearest, but of a module that takes long to hear nobody knows more than its OK. Half of what a record may be off.
-MOST_LATE_S = 0.05
+# nearest, but of a module that takes long to hear nobody knows more than its OK. Just under what a record may be off, which
+# then holds for both: a module that ends the call with its OK, and one whose OK is read up to 180 ms after the end.
+MOST_LATE_S = 0.09
 ON_HOOK_S = 3.0
 ON_HOOK_POLL_S = 0.2
 # A dial that was given up may still come to life; it is looked for once more after this.
