@@ -44,15 +44,23 @@ class Hand:
         else:
             thing.focus()
             # What was drawn this moment is not bound to its act yet: the key would take the way of a page without scripts.
-            self.page.wait_for_function("() => !document.querySelector('.htmx-swapping, .htmx-settling, .htmx-added')")
+            self.drawn()
             self.page.keyboard.press("Enter")
+
+    def drawn(self) -> None:
+        """Until nothing is being put into the page any more."""
+        self.page.wait_for_function("() => !document.querySelector('.htmx-swapping, .htmx-settling, .htmx-added')")
 
     def tick(self, thing: Locator) -> None:
         if self.mouse:
             thing.check()
         else:
+            # A dialog that opens takes the focus to its first field.
+            expect(thing).to_be_visible()
+            self.drawn()
             thing.focus()
             self.page.keyboard.press("Space")
+            expect(thing).to_be_checked()
 
     def write(self, where: str | Locator, words: str) -> None:
         """Into a field, by its label's first words."""
