@@ -58,9 +58,10 @@ class Hand:
             # A dialog that opens takes the focus to its first field.
             expect(thing).to_be_visible()
             self.drawn()
-            thing.focus()
+            box = thing.element_handle()
+            box.focus()
             self.page.keyboard.press("Space")
-            expect(thing).to_be_checked()
+            self.page.wait_for_function("box => box.checked", arg=box)
 
     def write(self, where: str | Locator, words: str) -> None:
         """Into a field, by its label's first words."""
