@@ -70,6 +70,15 @@ class Running:
         await self.journal("sender:200")
         return leg
 
+    async def answered_unwritten(self) -> None:
+        """The network answers while the database is down, and the sender hears it all the same."""
+        leg = await self.dialled()
+        self.on.store.down = True
+        leg.say(connected())
+        await self.journal("sender:200")
+        assert not self.on.store.dialogs
+        self.on.store.down = False
+
     async def record(self) -> RecordRow:
         await asyncio.wait_for(self.task, 5)
         assert len(self.on.store.finished) == 1, "exactly one record"
@@ -668,11 +677,7 @@ async def test_database_down_at_the_end_loses_no_record() -> None:
 async def test_database_down_at_the_answer_does_not_end_the_call() -> None:
     on = stage(candidate(1))
     run = Running(on)
-    leg = await run.dialled()
-    on.store.down = True
-    leg.say(connected())
-    await run.journal("sender:200")
-    on.store.down = False
+    await run.answered_unwritten()
     run.sender.say(Disconnected(16))
     assert (await run.record()).outcome == "answered"
 
@@ -681,12 +686,7 @@ async def test_identifiers_are_stored_when_the_database_is_back() -> None:
     """A controller that restarts an hour later must still find the call that was answered in the bad minute."""
     on = stage(candidate(1))
     run = Running(on)
-    leg = await run.dialled()
-    on.store.down = True
-    leg.say(connected())
-    await run.journal("sender:200")
-    assert not on.store.dialogs
-    on.store.down = False
+    await run.answered_unwritten()
     await run.journal("store:dialogs")
     assert on.store.dialogs[run.call.id].box == "box-1"
     assert not on.alarms.open

@@ -25,6 +25,15 @@ async def placed(rig: Rig, peer: Peer) -> tuple[Leg, Message]:
     return leg, invite
 
 
+async def ringing(rig: Rig, peer: Peer) -> tuple[Leg, Message]:
+    """A call that the far end has said rings."""
+    leg = rig.dial(peer)
+    invite = await peer.request("INVITE")
+    peer.reply(invite, 180)
+    assert await event(leg) == Ringing()
+    return leg, invite
+
+
 async def test_answered_call_and_called_party_hangs_up(rig: Rig, peer: Peer) -> None:
     leg = rig.dial(peer, display="Jörg", headers={"X-Simrack-Call": "c-1"}, sdp=SDP2)
     invite = await peer.request("INVITE")
@@ -265,10 +274,7 @@ async def test_leg_to_a_lost_box_is_given_up_at_once(rig: Rig, peer: Peer, *, ca
 
 async def test_ringing_leg_to_a_lost_box_is_cancelled(rig: Rig, peer: Peer) -> None:
     """The box may live on: its last word is waited for as after any other cancellation."""
-    leg = rig.dial(peer)
-    invite = await peer.request("INVITE")
-    peer.reply(invite, 180)
-    await event(leg)
+    leg, invite = await ringing(rig, peer)
     leg.give_up(38, "box lost")
     cancel = await peer.request("CANCEL")
     assert leg.events.empty()
@@ -280,9 +286,7 @@ async def test_ringing_leg_to_a_lost_box_is_cancelled(rig: Rig, peer: Peer) -> N
 async def test_cancelled_call_without_last_word(rig: Rig, peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
     """A far end that never sends the 487 does not hold the call for ever (RFC 3261 9.1)."""
     monkeypatch.setattr(calls, "CANCEL_WAIT_S", 0.05)
-    leg = rig.dial(peer)
-    peer.reply(await peer.request("INVITE"), 180)
-    await event(leg)
+    leg, _invite = await ringing(rig, peer)
     leg.hang_up(16)
     failed = await event(leg)
     assert isinstance(failed, Failed)
@@ -321,10 +325,7 @@ async def test_cancel_that_crosses_the_answer(rig: Rig, peer: Peer, heard: int) 
 
 
 async def test_refusal_that_crosses_our_cancel(rig: Rig, peer: Peer) -> None:
-    leg = rig.dial(peer)
-    invite = await peer.request("INVITE")
-    peer.reply(invite, 180)
-    await event(leg)
+    leg, invite = await ringing(rig, peer)
     leg.hang_up(16, "gone")
     peer.reply(invite, 486)
     failed = await event(leg)
