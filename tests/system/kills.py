@@ -44,8 +44,6 @@ QUIET_S = 40.0
 BEAT_S, MOST_LATE_MS = 0.02, 400
 #: Calls whose box, never hit, says that it stood still when they began or ended: a busy machine makes some.
 GUESSES = 0.1
-#: Of a small round more: one moment marks all calls that began or ended in it.
-LEAST_GUESSES = 4
 #: The long proof adds nothing to the 100 ms, so that a moment in which the machine stood still marks all calls that ended
 #: in it; it counts such marks over all kills instead.
 STRICT_GUESSES = 0.5
@@ -278,7 +276,7 @@ class Round:
         late = 0 if self.strict else min(self.pulse.worst_ms, MOST_LATE_MS)
         still = self.kill.kind == "box-frozen" or late > j.LEEWAY_MS
         share = 1.0 if still else STRICT_GUESSES if self.strict else GUESSES
-        guesses = max(LEAST_GUESSES, round(share * len(self.calls)))
+        guesses = max(2, round(share * len(self.calls)))
         return Rules(hit, guesses, j.LEEWAY_MS + late, ordered=self.kill.kind != CLOCK)
 
     def _seen(self, call: Call) -> Seen:
